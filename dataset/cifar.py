@@ -1,0 +1,61 @@
+"""CIFAR-10 and CIFAR-100 (Krizhevsky, "Learning multiple layers of features from tiny images", 2009).
+
+60,000 images of 32x32 pixels, 50,000 of them for training. Read, checked and downloaded by torchvision.
+"""
+
+from __future__ import annotations
+
+import io
+import tarfile
+from contextlib import redirect_stderr, redirect_stdout
+from http.client import HTTPException
+from pathlib import Path
+
+from torchvision.datasets import CIFAR10, CIFAR100
+from torchvision.datasets.utils import check_integrity
+
+from dataset.source import ArraySource
+from helper.errors import UserError
+
+PAGE = "https://www.cs.toronto.edu/~kriz/cifar.html"
+
+
+def load_cifar10(root: Path, *, train: bool, download: bool) -> ArraySource:
+    return load_cifar(CIFAR10, root, train, download)
+
+
+def load_cifar100(root: Path, *, train: bool, download: bool) -> ArraySource:
+    return load_cifar(CIFAR100, root, train, download)
+
+
+def load_cifar(kind: type[CIFAR10], root: Path, train: bool, download: bool) -> ArraySource:
+    """`<root>/cifar-10-batches-py/` or `<root>/cifar-100-python/`; with `download` it is fetched where not intact.
+
+    Raises UserError for a copy that is missing or damaged, and when the download fails.
+    """
+    problem = find_problem(kind, root)
+    by_hand = f"unpack {kind.filename} from {PAGE} in {root}"
+    if problem and not download:
+        raise UserError(f"{problem}; rerun without --no_download to fetch it, or {by_hand}")
+    if problem:
+        print(f"downloading {kind.__name__} to {root}", flush=True)
+    silence = io.StringIO()
+    try:
+        with redirect_stdout(silence), redirect_stderr(silence):  # file names, and a progress bar
+            stored = kind(root, train=train, download=bool(problem))
+    except (OSError, RuntimeError, EOFError, HTTPException, tarfile.TarError) as error:
+        raise UserError(f"{problem or root}, and downloading {kind.__name__} failed ({error}); {by_hand}") from error
+    return ArraySource(stored.data, stored.targets)
+
+
+def find_problem(kind: type[CIFAR10], root: Path) -> str | None:
+    """What is wrong with the copy in `root`, or None. Damaged is told apart from missing: a user may want to look."""
+    folder = root / kind.base_folder
+    files = dict([*kind.train_list, *kind.test_list, (kind.meta["filename"], kind.meta["md5"])])
+    missing = [name for name in files if not (folder / name).is_file()]
+    if len(missing) == len(files):
+        return f"{kind.__name__} is not at {folder}"
+    for name, md5 in files.items():
+        if name not in missing and not check_integrity(folder / name, md5):
+            return f"{kind.__name__} is damaged: {folder / name} has the wrong md5"
+    return f"{kind.__name__} is incomplete: {folder / missing[0]} is missing" if missing else None

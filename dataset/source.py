@@ -1,0 +1,82 @@
+"""What every data set gives: labels, and an image for every index."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from helper.errors import UserError
+
+IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp"}
+
+
+class ImageSource:
+    """N labelled images. `labels` is int64 (N,); `image(index)` gives a PIL image in RGB."""
+
+    def __init__(self, labels: Iterable[int]):
+        self.labels = np.fromiter(labels, dtype=np.int64)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def image(self, index: int) -> Image.Image:
+        raise NotImplementedError
+
+
+class ArraySource(ImageSource):
+    """Images in memory; `images` is uint8 (N, H, W, 3)."""
+
+    def __init__(self, images: np.ndarray, labels: Iterable[int]):
+        super().__init__(labels)
+        self.images = images
+
+    def image(self, index: int) -> Image.Image:
+        return Image.fromarray(self.images[index])
+
+
+class FileSource(ImageSource):
+    """Images read from `paths` at each access. With `size`, each must have that many pixels a side."""
+
+    def __init__(self, paths: Sequence[Path], labels: Iterable[int], size: int | None = None):
+        super().__init__(labels)
+        self.paths = [str(path) for path in paths]
+        self.size = size
+
+    def image(self, index: int) -> Image.Image:
+        """Raises UserError for a file that cannot be read, or has another size than it should."""
+        path = self.paths[index]
+        try:
+            with Image.open(path) as stored:
+                image = stored.convert("RGB")
+        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+            # Pillow reports a broken PNG as a SyntaxError, a truncated JPEG as an OSError.
+            raise UserError(f"cannot read the image {path} ({error}); put a whole copy in its place") from error
+        if self.size is not None and image.size != (self.size, self.size):
+            width, height = image.size
+            raise UserError(f"the image {path} has {width}x{height} pixels, not {self.size}x{self.size}")
+        return image
+
+
+def folders(path: Path) -> list[str]:
+    """The sorted names of the folders in `path`; none where `path` is missing."""
+    if not path.is_dir():
+        return []
+    return sorted(entry.name for entry in path.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+
+
+def image_files(path: Path) -> list[Path]:
+    """The sorted image files in `path`; none where `path` is missing."""
+    if not path.is_dir():
+        return []
+    # Some archives carry a twin "._name" of every file, which holds no image.
+    return sorted(f for f in path.iterdir() if f.suffix.lower() in IMAGE_SUFFIXES and not f.name.startswith("."))
+
+
+def folder_source(image_folders: Sequence[Path], size: int | None = None) -> FileSource:
+    """The images of several folders; the label of an image is the position of its folder in the list."""
+    files = [image_files(folder) for folder in image_folders]
+    labels = [label for label, names in enumerate(files) for _ in names]
+    return FileSource([path for names in files for path in names], labels, size)

@@ -1,0 +1,151 @@
+"""L-infinity attacks in [0, 1] pixel space: PGD (Madry et al., ICLR 2018) and FGSM (Goodfellow et al., ICLR 2015).
+
+An attack is a pure function of a callable; `attack_mode` readies a network to be that callable, and leaves no trace.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from helper.errors import UserError
+from models.layers import use_branch
+
+ATTACKS = ("none", "pgd", "fgsm")
+
+
+@dataclass(frozen=True)
+class AttackSettings:
+    """`eps` and `step_size` in units of the pixel range [0, 1]."""
+
+    name: str
+    eps: float
+    step_size: float
+    steps: int
+    restarts: int = 1
+
+    def __call__(
+        self,
+        fn: Callable[[Tensor], Tensor],
+        x: Tensor,
+        target: Tensor,
+        *,
+        loss: Callable[[Tensor, Tensor], Tensor],
+        random_start: Callable[[int], Tensor],
+    ) -> Tensor:
+        if self.name == "fgsm":
+            return pgd(fn, x, target, eps=self.eps, step_size=self.eps, steps=1, loss=loss)
+        return pgd(
+            fn,
+            x,
+            target,
+            eps=self.eps,
+            step_size=self.step_size,
+            steps=self.steps,
+            loss=loss,
+            random_start=random_start,
+            restarts=self.restarts,
+        )
+
+
+def pgd(
+    fn: Callable[[Tensor], Tensor],
+    x: Tensor,
+    target: Tensor,
+    *,
+    eps: float,
+    step_size: float,
+    steps: int,
+    loss: Callable[[Tensor, Tensor], Tensor],
+    random_start: Callable[[int], Tensor] | None = None,
+    restarts: int = 1,
+) -> Tensor:
+    """Images within `eps` of x that raise `loss(fn(images), target)` by `steps` signed-gradient ascents.
+
+    x: (B, C, H, W) float32 in [0, 1]; fn: images -> logits; loss: (logits, target) -> (B,), one value per image, whose
+    images must not influence each other (eval mode). random_start: number of the restart -> uniform noise in [-1, 1) of
+    x's shape (`sample_noise`); None starts at x. Of several restarts every image keeps the one with the largest loss.
+    Raises UserError where x leaves [0, 1].
+    """
+    low, high = torch.aminmax(x)
+    if low < 0 or high > 1:
+        raise UserError(f"attacked images must lie in [0, 1]; these lie in [{float(low):.3g}, {float(high):.3g}]")
+    # Rounding x - eps and x + eps once, here, keeps every iterate inside one fixed ball.
+    lower, upper = (x - eps).clamp_(min=0), (x + eps).clamp_(max=1)
+    best, best_loss = x, None
+    for restart in range(restarts):
+        x_adv = x
+        if random_start is not None:
+            x_adv = torch.addcmul(x, random_start(restart), x.new_tensor(eps)).clamp(lower, upper)
+        for _ in range(steps):
+            x_adv = x_adv.detach().requires_grad_()
+            with torch.enable_grad():
+                value = loss(fn(x_adv), target).sum()
+            (gradient,) = torch.autograd.grad(value, x_adv)
+            x_adv = torch.add(x_adv.detach(), gradient.sign(), alpha=step_size).clamp_(lower, upper)
+        if restarts == 1:
+            return x_adv
+        with torch.no_grad():
+            reached = loss(fn(x_adv), target)
+        if best_loss is None:
+            best, best_loss = x_adv, reached
+        else:
+            better = reached > best_loss
+            best = torch.where(better.view(-1, 1, 1, 1), x_adv, best)
+            best_loss = torch.where(better, reached, best_loss)
+    return best
+
+
+def cross_entropy_per_image(logits: Tensor, labels: Tensor) -> Tensor:
+    """(B, classes), (B,) -> (B,)"""
+    return F.cross_entropy(logits, labels, reduction="none")
+
+
+@contextmanager
+def attack_mode(model: nn.Module, branch: int) -> Iterator[nn.Module]:
+    """Within the context `model` is in eval mode, frozen, and takes `branch`; after it, all is as it was."""
+    training = [(module, module.training) for module in model.modules()]
+    trainable = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
+    try:
+        model.eval()
+        for parameter, _ in trainable:
+            parameter.requires_grad_(False)
+        with use_branch(model, branch):
+            yield model
+    finally:
+        for module, mode in training:
+            module.training = mode
+        for parameter, flag in trainable:
+            parameter.requires_grad_(flag)
+
+
+_LOW_32_BITS = 0xFFFFFFFF
+
+
+def _mix(value: Tensor) -> Tensor:
+    """The finaliser of MurmurHash3, on 32-bit values held in int64."""
+    value = value ^ (value >> 16)
+    value = (value * 0x85EBCA6B) & _LOW_32_BITS
+    value = value ^ (value >> 13)
+    value = (value * 0xC2B2AE35) & _LOW_32_BITS
+    return value ^ (value >> 16)
+
+
+def sample_noise(indices: Tensor, shape: tuple[int, ...], *key: int) -> Tensor:
+    """Uniform noise in [-1, 1), (B, *shape) float32 on the device of `indices` (B,), the images' numbers.
+
+    Row i is a function of indices[i] and `key` (seed, epoch, restart) alone. So an image meets the same random start on
+    any device, in any batch, on any number of processes, and in a run that was resumed: there is no generator to save.
+    """
+    state = _mix(indices.long() & _LOW_32_BITS)
+    for part in key:
+        state = _mix((state + 0x9E3779B9 + part) & _LOW_32_BITS)
+    count = int(torch.Size(shape).numel())
+    positions = _mix(torch.arange(1, count + 1, device=indices.device))
+    bits = _mix(_mix(state[:, None] ^ positions) + state[:, None] & _LOW_32_BITS)
+    return ((bits >> 8).float() * 2.0**-23 - 1.0).view(-1, *shape)

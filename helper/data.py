@@ -1,0 +1,86 @@
+"""The three loaders of a training script, from its options."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass
+
+import numpy as np
+
+from dataset import DatasetSpec, ImageSource, heldout_split, load_dataset
+from dataset.batches import Loader
+from dataset.views import eval_loader, train_loader
+from helper.distributed import Processes, main_process_says
+from helper.errors import UserError
+
+
+@dataclass(frozen=True)
+class Loaders:
+    """`selection` is what --select_on names; `test` is the test set in every case."""
+
+    train: Loader
+    selection: Loader
+    test: Loader
+
+
+def read_split(args: argparse.Namespace, spec: DatasetSpec, processes: Processes, *, train: bool) -> ImageSource:
+    """The training or test images. The main process fetches what is missing, before the others look."""
+    problem, source = None, None
+    if processes.is_main:
+        try:
+            source = load_dataset(spec.name, args.data_root, train=train, download=not args.no_download)
+        except UserError as error:
+            problem = str(error)
+    if problem := main_process_says(problem):
+        raise UserError(problem)
+    return source or load_dataset(spec.name, args.data_root, train=train, download=False)
+
+
+def evaluation_loader(
+    args: argparse.Namespace,
+    spec: DatasetSpec,
+    processes: Processes,
+    source: ImageSource,
+    indices: np.ndarray | None = None,
+) -> Loader:
+    """All images of `source`, or those at `indices`, shared by the processes, in order and without augmentation."""
+    return eval_loader(
+        source,
+        spec,
+        batch_size=args.batch_size,
+        indices=indices,
+        limit=args.limit_val_batches,
+        **_sharing(args, processes),
+    )
+
+
+def training_loaders(
+    args: argparse.Namespace, spec: DatasetSpec, processes: Processes, views: tuple[str, ...]
+) -> Loaders:
+    """Training images less those that are held out for the selection, and what to evaluate on."""
+    training = read_split(args, spec, processes, train=True)
+    test = evaluation_loader(args, spec, processes, read_split(args, spec, processes, train=False))
+    indices, selection = np.arange(len(training)), test
+    if args.select_on == "heldout":
+        indices, heldout = heldout_split(training.labels)
+        selection = evaluation_loader(args, spec, processes, training, heldout)
+    train = train_loader(
+        training,
+        indices,
+        spec,
+        seed=args.seed,
+        batch_size=args.batch_size,
+        augment="augmix" if "aug" in views else "none",
+        limit=args.limit_train_batches,
+        **_sharing(args, processes),
+    )
+    return Loaders(train, selection, test)
+
+
+def _sharing(args: argparse.Namespace, processes: Processes) -> dict:
+    return {
+        "rank": processes.rank,
+        "world": processes.count,
+        "workers": args.num_workers,
+        "pin_memory": processes.device.type == "cuda",
+    }

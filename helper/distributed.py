@@ -1,0 +1,148 @@
+"""One path for one process and for many: torchrun's environment, or none.
+
+Rank 0 writes. Collectives take CPU tensors too, also on CUDA machines, so that control messages never wait for a GPU.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from helper.errors import UserError
+from models.layers import BranchNorm2d
+
+
+@dataclass(frozen=True)
+class Processes:
+    """Who we are among the processes of this run."""
+
+    rank: int
+    count: int
+    device: torch.device
+
+    @property
+    def is_main(self) -> bool:
+        return self.rank == 0
+
+
+def start_processes(device: str) -> Processes:
+    """Join the process group that torchrun's environment describes; without it, be the only process.
+
+    `device` is 'auto' (CUDA where there is one), 'cpu' or 'cuda'. Raises UserError where CUDA is asked for and missing.
+    """
+    if device == "cuda" and not torch.cuda.is_available():
+        raise UserError("--device cuda: no CUDA device is visible; use --device cpu, or check CUDA_VISIBLE_DEVICES")
+    on_cuda = device != "cpu" and torch.cuda.is_available()
+    local_rank = int(os.environ.get("LOCAL_RANK", 0))
+    if on_cuda and local_rank >= torch.cuda.device_count():
+        raise UserError(f"process {local_rank} of this machine has no GPU: {torch.cuda.device_count()} are visible")
+    chosen = torch.device("cuda", local_rank) if on_cuda else torch.device("cpu")
+    if on_cuda:
+        torch.cuda.set_device(chosen)
+    count = int(os.environ.get("WORLD_SIZE", 1))
+    if count > 1 and not dist.is_initialized():
+        dist.init_process_group("cpu:gloo,cuda:nccl" if on_cuda else "gloo")
+    return Processes(int(os.environ.get("RANK", 0)), count, chosen)
+
+
+def stop_processes() -> None:
+    if dist.is_initialized():
+        dist.destroy_process_group()
+
+
+def restarted_by_torchrun() -> bool:
+    """Whether torchrun --max_restarts has brought this process back."""
+    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0)) > 0
+
+
+def sum_over_processes(tensors: Sequence[Tensor]) -> list[Tensor]:
+    """The sum of every tensor over all processes, as new tensors; the same bits on every process."""
+    totals = [tensor.clone() for tensor in tensors]
+    if dist.is_initialized():
+        for total in totals:
+            dist.all_reduce(total)
+    return totals
+
+
+def any_process(flag: bool) -> bool:
+    """Whether `flag` holds on any process. All processes must ask together."""
+    if not dist.is_initialized():
+        return flag
+    asked = torch.tensor(int(flag))
+    dist.all_reduce(asked, op=dist.ReduceOp.MAX)
+    return bool(asked)
+
+
+def main_process_says(value: object) -> object:
+    """What the main process holds in `value`, on every process."""
+    if not dist.is_initialized():
+        return value
+    box = [value]
+    dist.broadcast_object_list(box, src=0)
+    return box[0]
+
+
+def wait_for_all() -> None:
+    if dist.is_initialized():
+        # An all-reduce rather than dist.barrier: a barrier on a CUDA group picks a device by itself.
+        dist.all_reduce(torch.zeros(1))
+
+
+class _Average(torch.autograd.Function):
+    """The average over all processes; the gradient is averaged likewise."""
+
+    @staticmethod
+    def forward(ctx, tensor: Tensor) -> Tensor:
+        total = tensor.contiguous().clone()
+        dist.all_reduce(total)
+        return total / dist.get_world_size()
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor) -> Tensor:
+        return _Average.apply(gradient)
+
+
+def synchronise_batch_norm(model: nn.Module) -> None:
+    """Let every BranchNorm2d take its batch statistics over all processes."""
+    if dist.is_initialized():
+        for module in model.modules():
+            if isinstance(module, BranchNorm2d):
+                module.average, module.processes = _Average.apply, dist.get_world_size()
+
+
+def broadcast_statistics(model: nn.Module) -> None:
+    """Running batch-norm statistics as the main process has them, on every process."""
+    if dist.is_initialized():
+        for module in model.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                for buffer in module.buffers():
+                    dist.broadcast(buffer, src=0)
+
+
+class WithFeatures(nn.Module):
+    """`forward` is the network's `forward_features`: DistributedDataParallel only watches `forward`."""
+
+    def __init__(self, network: nn.Module):
+        super().__init__()
+        self.network = network
+
+    def forward(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
+        return self.network.forward_features(x)
+
+
+def data_parallel(model: nn.Module, processes: Processes) -> nn.Module:
+    """A callable images -> (logits, features) whose gradients are averaged over the processes."""
+    wrapped = WithFeatures(model)
+    if processes.count == 1:
+        return wrapped
+    # Buffers stay apart: batch statistics are either synchronised in the layer, or broadcast before they are used.
+    return nn.parallel.DistributedDataParallel(
+        wrapped,
+        device_ids=[processes.device.index] if processes.device.type == "cuda" else None,
+        broadcast_buffers=False,
+    )

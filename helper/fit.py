@@ -1,0 +1,227 @@
+"""The loop over epochs that the training scripts share: train, evaluate, choose, save, and stop without a loss."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from time import perf_counter
+
+import torch
+from torch.utils.data import DataLoader
+from tqdm import tqdm
+
+from helper.attack import AttackSettings
+from helper.checkpoint import describe_model, read_checkpoint, tensors_to_cpu
+from helper.distributed import broadcast_statistics
+from helper.engine import Task, evaluate, train_one_epoch
+from helper.meter import EpochMeter
+from helper.run import RunFolder, plain_arguments
+from helper.stop import StopSignal
+from helper.views import branch_of
+
+
+@dataclass
+class Progress:
+    """Where a run stands: epochs done, steps done of the next one, the best so far, and the state of the mask search.
+
+    `best`: suffix of the file name -> {'value': %, 'epoch': n}. `calm_epochs`: for how many epochs in a row the masks
+    have hardly moved.
+    """
+
+    epoch: int = 0
+    step: int = 0
+    best: dict[str, dict] = field(default_factory=dict)
+    masks_frozen: bool = True
+    calm_epochs: int = 0
+    seconds: float = 0.0
+
+
+def trained_branches(task: Task) -> list[int]:
+    return sorted({branch_of(view, task.branches) for view in task.views})
+
+
+def fit(
+    task: Task,
+    run: RunFolder,
+    identity: dict,
+    args: argparse.Namespace,
+    *,
+    optimizer: torch.optim.Optimizer,
+    schedule: Callable[[float], float],
+    train_loader: DataLoader,
+    selection_loader: DataLoader,
+    attack: AttackSettings | None,
+) -> Progress:
+    """Train `task.student` for args.epochs, from `run.checkpoint` on where there is one. Returns how it went.
+
+    `identity` goes into every checkpoint: model name, data set, stage, and what later stages need. A stop signal ends
+    the process with status 0 after the step in hand is saved.
+    """
+    device = task.processes.device
+    progress, meter = Progress(masks_frozen=task.search is None), EpochMeter(device)
+    if run.checkpoint:
+        progress = restore(task, run.checkpoint, optimizer, meter)
+    run.open_logs(progress.epoch)
+    stop, started = StopSignal(), perf_counter() - progress.seconds
+    batches = train_loader.batch_sampler
+    batches.set_epoch(progress.epoch)
+    steps = len(batches)
+
+    def checkpoint(**more) -> dict:
+        return {
+            **describe_model(identity["model_name"], task.student),
+            **identity,
+            "args": plain_arguments(args),
+            "epoch": progress.epoch,
+            "trained_branches": trained_branches(task),
+            **more,
+        }
+
+    def save_progress() -> None:
+        progress.seconds = perf_counter() - started
+        # Sums are over all processes, so every process must take part; the file is the main one's.
+        sums = {"meter": meter.state_dict(), "search": task.search.state_dict() if task.search else None}
+        if task.processes.is_main:
+            state = {"progress": asdict(progress), "optimizer": optimizer.state_dict(), **sums}
+            run.save(run.last, checkpoint(**tensors_to_cpu(state)))
+
+    def after_step(step: int) -> bool:
+        stopping = stop.requested()
+        if stopping or step == steps or step % args.save_freq == 0:
+            meter.means()  # raises where the loss is not finite: such weights must not replace good ones
+            if not args.sync_bn:
+                broadcast_statistics(task.student)
+            progress.step = step
+            save_progress()
+        return stopping
+
+    while progress.epoch < args.epochs:
+        batches.set_epoch(progress.epoch, progress.step)
+        if progress.masks_frozen:
+            task.search = None
+        epoch_started = perf_counter()
+        statistics = train_one_epoch(
+            task,
+            train_loader,
+            optimizer,
+            schedule,
+            meter,
+            epoch=progress.epoch,
+            first_step=progress.step,
+            steps=steps,
+            print_every=args.print_freq,
+            stop_after=after_step,
+            description=f"epoch {progress.epoch + 1}/{args.epochs}",
+        )
+        if statistics is None:
+            say(task, f"stopped after step {progress.step} of epoch {progress.epoch + 1}; go on with --resume auto")
+            raise SystemExit(0)
+        with stop.all_saved():
+            accuracy = evaluate(
+                task.student,
+                selection_loader,
+                task.processes,
+                clean_branches=trained_branches(task),
+                attack_branches=[branch_of("adv", task.branches)],
+                attack=attack,
+                seed=args.seed,
+                description="evaluate",
+            )
+        progress.epoch, progress.step, meter = progress.epoch + 1, 0, EpochMeter(device)
+        if progress.masks_frozen:
+            keep_best(task, run, args, progress, accuracy, partial(checkpoint, metrics=accuracy))
+        moved = None if progress.masks_frozen else update_masks(task, progress, args)
+        record = {"epoch": progress.epoch, **statistics, "TA": accuracy["CA"], "ATA": accuracy["AdvA"]}
+        record |= {} if moved is None else {"mask_distance": moved}
+        record["seconds"] = perf_counter() - epoch_started
+        run.log_epoch(record)
+        save_progress()
+        say(task, summary(record, args.epochs))
+    return progress
+
+
+def restore(task: Task, checkpoint: dict, optimizer: torch.optim.Optimizer, meter: EpochMeter) -> Progress:
+    """Put student, masks, optimizer and sums back as `save_progress` found them."""
+    task.student.load_state_dict(checkpoint["state_dict"])
+    optimizer.load_state_dict(checkpoint["optimizer"])
+    meter.load_state_dict(checkpoint["meter"], task.processes.is_main)
+    if task.search and checkpoint["search"]:
+        task.search.load_state_dict(checkpoint["search"], task.processes.is_main)
+    return Progress(**checkpoint["progress"])
+
+
+def keep_best(
+    task: Task,
+    run: RunFolder,
+    args: argparse.Namespace,
+    progress: Progress,
+    accuracy: dict,
+    checkpoint: Callable[[], dict],
+) -> None:
+    """Write the files of the criteria that this epoch is best at; of equals the later, trained at a lower rate."""
+    for suffix, value in criteria(task, accuracy).items():
+        if args.select_on == "last" or suffix not in progress.best or value >= progress.best[suffix]["value"]:
+            progress.best[suffix] = {"value": value, "epoch": progress.epoch}
+            run.save(run.best(suffix), checkpoint())
+
+
+def criteria(task: Task, accuracy: dict) -> dict[str, float]:
+    """Accuracies to choose an epoch by, under the suffix of their file: lambda is the branch that predicts."""
+    clean = accuracy["CA"]["0"]
+    if "adv" not in task.views:
+        return {"": clean}
+    branch = branch_of("adv", task.branches)
+    return {"_TA0.0": clean, f"_ATA{float(branch)}": accuracy["AdvA"][str(branch)]}
+
+
+def update_masks(task: Task, progress: Progress, args: argparse.Namespace) -> float:
+    """New masks from this epoch's sums; freeze them when they have come to rest, or the last epochs begin."""
+    moved = task.search.update_masks()
+    progress.calm_epochs = progress.calm_epochs + 1 if moved < args.mask_patience_tol else 0
+    last_epochs = progress.epoch >= args.epochs - args.mask_freeze_epochs
+    progress.masks_frozen = last_epochs or progress.calm_epochs >= args.mask_patience
+    return moved
+
+
+def test_checkpoints(
+    task: Task,
+    run: RunFolder,
+    args: argparse.Namespace,
+    progress: Progress,
+    loader: DataLoader,
+    attack: AttackSettings | None,
+) -> list[dict]:
+    """Test accuracy of every selected checkpoint through every trained branch; equal epochs are measured once."""
+    measured: dict[int, dict] = {}
+    rows = []
+    for suffix, best in progress.best.items():
+        if best["epoch"] not in measured:
+            task.student.load_state_dict(read_checkpoint(run.best(suffix))["state_dict"])
+            measured[best["epoch"]] = evaluate(
+                task.student,
+                loader,
+                task.processes,
+                clean_branches=trained_branches(task),
+                attack_branches=trained_branches(task),
+                attack=attack,
+                seed=args.seed,
+                description=f"test {run.best(suffix).name}",
+            )
+        rows.append({"file": str(run.best(suffix)), **best, "accuracy": measured[best["epoch"]]})
+    return rows
+
+
+def summary(record: dict, epochs: int) -> str:
+    """One line for people, from the epoch's record."""
+    parts = [f"epoch {record['epoch']}/{epochs}", f"loss {record['loss']:.4f}", f"lr {record['learning_rate']:.4f}"]
+    parts += [f"{name} {branch}: {value:.2f} %" for name in ("TA", "ATA") for branch, value in record[name].items()]
+    if "mask_distance" in record:
+        parts.append(f"mask moved {record['mask_distance']:.4f}")
+    return ", ".join([*parts, f"{record['images_per_second']:.0f} images/s", f"{record['seconds']:.0f} s"])
+
+
+def say(task: Task, text: str) -> None:
+    if task.processes.is_main:
+        tqdm.write(text)

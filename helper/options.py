@@ -1,0 +1,236 @@
+"""The command line, in groups that the scripts share."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Sequence
+from fractions import Fraction
+
+from dataset import DATASETS
+from helper.attack import ATTACKS, AttackSettings
+from helper.errors import UserError
+from helper.schedule import default_decay_epochs
+
+DEFAULT_EPS = "8/255"
+DEFAULT_STEP_SIZE = "2/255"
+
+
+class Parser(argparse.ArgumentParser):
+    """Defaults in the help, no abbreviated options, and one line on stderr for a wrong one."""
+
+    def __init__(self, description: str):
+        super().__init__(
+            description=description,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+        )
+
+    def error(self, message: str):
+        self.exit(2, f"error: {' '.join(message.split())} (--help explains the options)\n")
+
+
+def pixels(text: str) -> float:
+    """'8/255' or '0.03', in units of the pixel range."""
+    value = float(Fraction(text))
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"{text} does not lie in [0, 1]; write 8/255 or 0.0314")
+    return value
+
+
+def positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not 1 or more")
+    return value
+
+
+def not_negative(text: str) -> int:
+    value = int(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"{text} is negative")
+    return value
+
+
+def epoch_list(text: str) -> list[float]:
+    """'150,180,210'; an empty text is no epoch at all."""
+    return [float(part) for part in text.split(",") if part.strip()]
+
+
+for kind, name in ((pixels, "fraction"), (positive, "whole number"), (not_negative, "whole number")):
+    kind.__name__ = name  # argparse names the type in its error line
+epoch_list.__name__ = "list of epochs"
+
+
+def add_data_options(
+    parser: Parser, *, dataset: str | None, batch_size: int = 128, select_on: str = "heldout"
+) -> None:
+    group = parser.add_argument_group("data")
+    group.add_argument(
+        "--dataset", choices=DATASETS, default=dataset, help=f"default: {dataset or 'that of the checkpoint'}"
+    )
+    group.add_argument("--data_root", default="data", metavar="DIR", help="where data sets lie (default: data)")
+    group.add_argument("--no_download", action="store_true", help="never fetch a missing data set")
+    group.add_argument(
+        "--batch_size",
+        type=positive,
+        default=batch_size,
+        help=f"images a step over all processes together (default: {batch_size})",
+    )
+    workers = min(4, os.cpu_count() or 1)
+    group.add_argument(
+        "--num_workers", type=not_negative, default=workers, help=f"loader processes per process (default: {workers})"
+    )
+    group.add_argument("--limit_train_batches", type=positive, metavar="N", help="at most N training batches an epoch")
+    group.add_argument("--limit_val_batches", type=positive, metavar="N", help="at most N batches in every evaluation")
+    group.add_argument(
+        "--select_on",
+        choices=("heldout", "test", "last"),
+        default=select_on,
+        help="what the best epoch is chosen on: heldout, a fixed tenth of the training set, then not trained on; test, "
+        "the published habit, which flatters; or last: no choice, the last epoch it is. In "
+        "validate_common_corruptions.py, heldout measures on that tenth, and the others on the test set "
+        f"(default: {select_on})",
+    )
+
+
+def add_branch_options(parser: Parser) -> None:
+    group = parser.add_argument_group("batch-norm branches").add_mutually_exclusive_group()
+    group.add_argument(
+        "--use2BN", action="store_true", help="one branch for clean and AugMix images, one for adversarial"
+    )
+    group.add_argument("--use3BN", action="store_true", help="a branch each for clean, AugMix and adversarial images")
+
+
+def add_attack_options(parser: Parser, *, default: str, steps: int, evaluates: bool = False) -> None:
+    group = parser.add_argument_group("attack (L-infinity, pixels in [0, 1])")
+    group.add_argument("--attack_mode", choices=ATTACKS, default=default, help=f"the attack (default: {default})")
+    group.add_argument("--eps", type=pixels, default=DEFAULT_EPS, help=f"radius of the ball (default: {DEFAULT_EPS})")
+    group.add_argument(
+        "--step_size", type=pixels, default=DEFAULT_STEP_SIZE, help=f"PGD's step (default: {DEFAULT_STEP_SIZE})"
+    )
+    if evaluates:
+        group.add_argument("--steps", "--eval_steps", type=positive, default=steps, help=f"default: {steps}")
+    else:
+        group.add_argument("--steps", type=positive, default=steps, help=f"PGD steps in training (default: {steps})")
+        group.add_argument("--eval_steps", type=positive, default=20, help="PGD steps in evaluations (default: 20)")
+
+
+def add_run_options(parser: Parser) -> None:
+    group = parser.add_argument_group("run")
+    group.add_argument("--save_dir", default="save", metavar="DIR", help="where runs are written (default: save)")
+    group.add_argument("--run_name", help="name of this run's folder (default: built from the options)")
+    group.add_argument(
+        "--resume",
+        metavar="auto|FILE",
+        help="go on from this run's last checkpoint if there is one (auto), or from a given one. Without --resume a "
+        "finished or broken run of the same name is moved aside, never overwritten",
+    )
+    group.add_argument(
+        "--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: a GPU where there is one"
+    )
+    group.add_argument(
+        "--seed", type=not_negative, default=0, help="of weights, masks, order, augmentation, attack starts"
+    )
+    group.add_argument(
+        "--print_freq", type=positive, default=10, metavar="N", help="renew the bar's figures every N steps"
+    )
+    group.add_argument(
+        "--save_freq", type=positive, default=1000, metavar="N", help="a checkpoint every N steps within an epoch too"
+    )
+    group.add_argument("--local-rank", "--local_rank", type=int, help="set by torch.distributed.launch")
+
+
+def add_optimizer_options(parser: Parser, *, epochs: int, epochs_alias: str | None, learning_rate: float) -> None:
+    group = parser.add_argument_group("optimizer (SGD)")
+    names = ["--epochs", *([epochs_alias] if epochs_alias else [])]
+    group.add_argument(*names, dest="epochs", type=positive, default=epochs, help=f"default: {epochs}")
+    group.add_argument("--learning_rate", type=float, default=learning_rate, help=f"default: {learning_rate}")
+    group.add_argument(
+        "--lr_schedule",
+        choices=("step", "onecycle"),
+        default="step",
+        help="step: times --lr_decay_rate at each of --lr_decay_epochs (default); onecycle: rises over 30 %% of the "
+        "epochs, then falls to 0: the better one for short runs",
+    )
+    group.add_argument(
+        "--lr_decay_epochs",
+        type=epoch_list,
+        metavar="E,E,...",
+        help="default: after 62.5, 75 and 87.5 %% of the epochs, which is 150,180,210 of 240",
+    )
+    group.add_argument("--lr_decay_rate", type=float, default=0.1, help="default: 0.1")
+    group.add_argument("--momentum", type=float, default=0.9, help="default: 0.9")
+    group.add_argument("--weight_decay", type=float, default=5e-4, help="default: 5e-4")
+    group.add_argument(
+        "--no_sync_bn",
+        dest="sync_bn",
+        action="store_false",
+        help="with several processes, let each normalise by its own batch statistics: quicker, but no longer the same "
+        "training as one process",
+    )
+
+
+def add_augment_option(parser: Parser) -> None:
+    parser.add_argument(
+        "--augment_mode", choices=("none", "augmix"), default="none", help="augmix adds the AugMix view (default: none)"
+    )
+
+
+def add_distillation_options(parser: Parser, *, distill: str) -> None:
+    group = parser.add_argument_group("distillation")
+    group.add_argument(
+        "--path_t",
+        required=True,
+        metavar="FILE",
+        help="the teacher: a checkpoint of train_teacher.py, or torchvision's ResNet state dict",
+    )
+    group.add_argument(
+        "--robust_train_mode",
+        metavar="MODE",
+        help="none, pgd, kl, ard, trades or rslad, with +ce, +attn, +augattn, +advattn; the README has the table "
+        "(default: pgd with an attack, none without)",
+    )
+    group.add_argument("--gamma", type=float, default=0.5, help="weight of cross-entropy (default: 0.5)")
+    group.add_argument("--alpha", type=float, default=0.5, help="weight of distillation (default: 0.5)")
+    group.add_argument("--beta", type=float, default=1000.0, help="weight of attention transfer (default: 1000)")
+    group.add_argument("--kd_T", type=float, default=4.0, help="temperature of distillation (default: 4)")
+    group.add_argument("--trades_lambda", type=float, default=6.0, help="weight of the KL of mode trades (default: 6)")
+    group.add_argument(
+        "--distill",
+        choices=("kd", "attention"),
+        default=distill,
+        help=f"kd leaves the attention terms out (beta 0), attention uses them (default: {distill})",
+    )
+
+
+def branch_count(args: argparse.Namespace) -> int:
+    return 3 if args.use3BN else 2 if args.use2BN else 1
+
+
+def training_attack(args: argparse.Namespace) -> AttackSettings | None:
+    """The attack that --attack_mode, --steps and so on name."""
+    if args.attack_mode == "none":
+        return None
+    return AttackSettings(args.attack_mode, args.eps, args.step_size, args.steps)
+
+
+def evaluation_attack(args: argparse.Namespace) -> AttackSettings | None:
+    """PGD however the network was trained: FGSM says little about robustness."""
+    if args.attack_mode == "none":
+        return None
+    return AttackSettings("pgd", args.eps, args.step_size, args.eval_steps)
+
+
+def check_training_options(args: argparse.Namespace, views: Sequence[str], processes: int) -> None:
+    """Fill in defaults that depend on others; raise UserError for options that do not go together."""
+    if args.lr_decay_epochs is None:
+        args.lr_decay_epochs = default_decay_epochs(args.epochs)
+    if args.batch_size % processes:
+        raise UserError(f"--batch_size {args.batch_size} cannot be shared evenly by {processes} processes")
+    parts = 3 if args.use3BN and "aug" in views else 2 if branch_count(args) > 1 else 1
+    if args.batch_size // processes < parts:
+        raise UserError(f"--batch_size {args.batch_size} over {processes} processes leaves a view without images")
+    for name in ("learning_rate", "kd_T"):
+        if getattr(args, name, 1) <= 0:
+            raise UserError(f"--{name} {getattr(args, name)} is not above 0")

@@ -1,0 +1,181 @@
+"""ReLU budgets and the masks that spend them (SENet: Kundu et al., ICLR 2023, arXiv 2301.09254).
+
+A budget is a number k_l of ReLUs per layer. A mask keeps exactly k_l positions of its layer, ties broken by position.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from helper.distributed import sum_over_processes
+from helper.errors import UserError
+from models.layers import relu_sites
+
+
+@dataclass(frozen=True)
+class ReluCount:
+    """ReLUs of one layer: its map (C, H, W), how many that makes, and how many the mask keeps."""
+
+    layer: str
+    shape: tuple[int, int, int]
+    total: int
+    kept: int
+
+
+def relu_counts(model: nn.Module) -> list[ReluCount]:
+    """The table per layer, in forward order; the totals are the sums of its columns."""
+    return [ReluCount(name, site.map_shape, site.total, site.kept) for name, site in relu_sites(model).items()]
+
+
+def relu_totals(model: nn.Module) -> tuple[int, int]:
+    """(kept, total) ReLUs of the network."""
+    counts = relu_counts(model)
+    return sum(count.kept for count in counts), sum(count.total for count in counts)
+
+
+def check_layers(found: int, model: nn.Module, what: str) -> None:
+    """Raise UserError unless `found`, the length of a list that `what` names, is the number of ReLU layers."""
+    layers = len(relu_sites(model))
+    if found != layers:
+        raise UserError(f"{what} names {found} ReLU layers, this network has {layers}")
+
+
+def budget_from_fractions(model: nn.Module, fractions: Sequence[float], source: str) -> list[int]:
+    """k_l = floor(s_l * C*H*W) for every layer. Raises UserError for a list of another length or outside [0, 1]."""
+    check_layers(len(fractions), model, source)
+    for fraction in fractions:
+        if not 0 <= fraction <= 1:
+            raise UserError(f"{source}: {fraction} is no fraction between 0 and 1")
+    return [
+        math.floor(fraction * site.total) for fraction, site in zip(fractions, relu_sites(model).values(), strict=True)
+    ]
+
+
+def allocate_budget(model: nn.Module, total: int, profile: Sequence[float]) -> list[int]:
+    """Exactly `total` ReLUs as k_l = min(N_l, kappa * eta_l), `profile` being eta, with kappa solved for the total.
+
+    What flooring leaves over goes to the layers with the largest remainders. Raises UserError for a total that the
+    network does not have.
+    """
+    check_layers(len(profile), model, "the sensitivity profile")
+    sizes = [site.total for site in relu_sites(model).values()]
+    if not 0 <= total <= sum(sizes):
+        raise UserError(f"--relu_budget {total}: this network has {sum(sizes)} ReLUs")
+    # A layer fills up at kappa = N_l / eta_l; settle layers in that order, until kappa stays below the next one's.
+    order = sorted(range(len(sizes)), key=lambda layer: sizes[layer] / profile[layer])
+    left, weight = total, sum(profile)
+    shares = [0.0] * len(sizes)
+    for position, layer in enumerate(order):
+        if left * profile[layer] < sizes[layer] * weight:
+            for open_layer in order[position:]:
+                shares[open_layer] = left * profile[open_layer] / weight
+            break
+        shares[layer] = sizes[layer]
+        left, weight = left - sizes[layer], weight - profile[layer]
+    budget = [min(size, math.floor(share)) for size, share in zip(sizes, shares, strict=True)]
+    by_remainder = sorted(range(len(sizes)), key=lambda layer: budget[layer] - shares[layer])
+    while (missing := total - sum(budget)) > 0:
+        for layer in [layer for layer in by_remainder if budget[layer] < sizes[layer]][:missing]:
+            budget[layer] += 1
+    return budget
+
+
+def interpolate_profile(profile: Sequence[float], layers: int) -> list[float]:
+    """`profile`, a function of relative depth, read at `layers` evenly spaced depths."""
+    last = len(profile) - 1
+    result = []
+    for layer in range(layers):
+        depth = layer * last / max(layers - 1, 1)
+        below = min(int(depth), last - 1)
+        result.append(profile[below] + (depth - below) * (profile[below + 1] - profile[below]))
+    return result
+
+
+def keep_largest(scores: Tensor, count: int) -> Tensor:
+    """A bool mask of the shape of `scores` that keeps exactly `count` positions, ties broken by position."""
+    order = scores.flatten().sort(descending=True, stable=True).indices
+    mask = torch.zeros(scores.numel(), dtype=torch.bool, device=scores.device)
+    mask[order[:count]] = True
+    return mask.view_as(scores)
+
+
+def set_random_masks(model: nn.Module, budget: Sequence[int], seed: int) -> None:
+    """k_l random positions per layer, drawn over (C, H, W); the same on every process and device."""
+    generator = torch.Generator().manual_seed(seed)
+    for site, count in zip(relu_sites(model).values(), budget, strict=True):
+        site.set_mask(keep_largest(torch.rand(site.map_shape, generator=generator), count))
+
+
+def masks_of(model: nn.Module) -> dict[str, Tensor]:
+    return {name: site.mask for name, site in relu_sites(model).items()}
+
+
+def hamming_distance(masks: Mapping[str, Tensor], others: Mapping[str, Tensor]) -> float:
+    """The share of positions, over all layers, in which two sets of masks differ: 0 to 1."""
+    differing = sum(int((masks[name] != others[name]).sum()) for name in masks)
+    return differing / sum(mask.numel() for mask in masks.values())
+
+
+@contextmanager
+def site_outputs(model: nn.Module) -> Iterator[dict[str, Tensor]]:
+    """Within the context, every forward pass leaves the output of every MaskedReLU site in the dict, by name."""
+    outputs: dict[str, Tensor] = {}
+
+    def record(name: str):
+        def hook(site: nn.Module, inputs: tuple[Tensor], output: Tensor) -> None:
+            outputs[name] = output.detach()
+
+        return hook
+
+    handles = [site.register_forward_hook(record(name)) for name, site in relu_sites(model).items()]
+    try:
+        yield outputs
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+class FeatureDifferenceSearch:
+    """Stage 1's observer: adds up |teacher - student| at every site over an epoch, then keeps the largest sums.
+
+    `view` is the one whose post-ReLU maps are compared, 'clean' or 'adv'. Another way to search for a mask is another
+    class with these four methods; the scripts and the engine know nothing else of it.
+    """
+
+    def __init__(self, student: nn.Module, budget: Sequence[int], view: str):
+        self.student = student
+        self.budget = list(budget)
+        self.view = view
+        self.sums = {
+            name: torch.zeros(site.map_shape, device=site.mask.device) for name, site in relu_sites(student).items()
+        }
+
+    @torch.no_grad()
+    def observe(self, teacher_maps: Mapping[str, Tensor], student_maps: Mapping[str, Tensor]) -> None:
+        """Take in one batch: maps (B, C, H, W) of the same images at every site."""
+        for name, total in self.sums.items():
+            total += (teacher_maps[name] - student_maps[name]).abs().sum(0)
+
+    def update_masks(self) -> float:
+        """Set the student's masks from the sums over all processes, and start anew. Returns the Hamming distance."""
+        before = {name: mask.clone() for name, mask in masks_of(self.student).items()}
+        totals = self.state_dict()
+        for (name, site), count in zip(relu_sites(self.student).items(), self.budget, strict=True):
+            site.set_mask(keep_largest(totals[name], count))
+            self.sums[name].zero_()
+        return hamming_distance(masks_of(self.student), before)
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """The sums over all processes so far. Every process must ask."""
+        return dict(zip(self.sums, sum_over_processes(list(self.sums.values())), strict=True))
+
+    def load_state_dict(self, state: Mapping[str, Tensor], is_main: bool) -> None:
+        """Go on from `state`, which holds all processes' sums: the main process takes them, the others start at 0."""
+        for name, total in self.sums.items():
+            total.copy_(state[name]) if is_main else total.zero_()

@@ -1,0 +1,145 @@
+"""The folder of a run: who may write it, what is in it, and how a run goes on after it was stopped.
+
+<stem>_best*.pth    the selected weights          log.jsonl       one line an epoch
+<stem>_last.pth     everything needed to go on    tensorboard/    the same figures as curves
+results.json        the outcome, written last
+"""
+
+from __future__ import annotations
+
+import argparse
+import fcntl
+import json
+import platform
+from pathlib import Path
+
+import numpy
+import torch
+import torchvision
+
+from helper.checkpoint import read_checkpoint, replace_file, save_checkpoint
+from helper.distributed import Processes, main_process_says, restarted_by_torchrun, wait_for_all
+from helper.errors import UserError
+
+# Options that may differ between a run and its continuation: they do not change what is computed.
+FREE_OPTIONS = {"data_root", "save_dir", "run_name", "resume", "device", "num_workers", "no_download", "print_freq"}
+FREE_OPTIONS |= {"save_freq", "local_rank", "path_t", "path_s_load"}
+
+
+class RunFolder:
+    """`resume`: None, 'auto' or a checkpoint file. After construction `checkpoint` is what to go on from, or None."""
+
+    def __init__(self, path: Path, stem: str, args: argparse.Namespace, processes: Processes):
+        self.path, self.stem, self.args, self.processes = path, stem, args, processes
+        resume = "auto" if restarted_by_torchrun() else args.resume
+        problem = None
+        if processes.is_main:
+            try:
+                self._lock()
+                if resume is None:
+                    self._move_aside()
+            except (UserError, OSError) as error:
+                problem = str(error)
+        if problem := main_process_says(problem):
+            raise UserError(problem)
+        self.checkpoint = self._find_checkpoint(resume)
+
+    @property
+    def last(self) -> Path:
+        return self.path / f"{self.stem}_last.pth"
+
+    @property
+    def log(self) -> Path:
+        return self.path / "log.jsonl"
+
+    def best(self, suffix: str) -> Path:
+        return self.path / f"{self.stem}_best{suffix}.pth"
+
+    def _lock(self) -> None:
+        """Held until the process ends, however it ends."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self.lock = open(self.path.parent / f".{self.path.name}.lock", "w")  # noqa: SIM115
+        try:
+            fcntl.flock(self.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise UserError(f"{self.path}: another process is writing this run; give this one a --run_name") from error
+
+    def _move_aside(self) -> None:
+        if self.path.exists() and any(self.path.iterdir()):
+            number = 1
+            while (aside := self.path.with_name(f"{self.path.name}.old{number}")).exists():
+                number += 1
+            self.path.rename(aside)
+            print(f"an earlier run of this name is now {aside} (to go on with a run, use --resume auto)")
+        self.path.mkdir(parents=True, exist_ok=True)
+
+    def _find_checkpoint(self, resume: str | None) -> dict | None:
+        wait_for_all()
+        if resume is None or (resume == "auto" and not self.last.exists()):
+            return None
+        path = self.last if resume == "auto" else Path(resume)
+        checkpoint = read_checkpoint(path)
+        if "progress" not in checkpoint:
+            raise UserError(f"--resume {path}: this file holds weights only; go on from the run's *_last.pth")
+        stored, given = checkpoint["args"], plain_arguments(self.args)
+        for name in sorted((stored.keys() | given.keys()) - FREE_OPTIONS):
+            if stored.get(name) != given.get(name):
+                raise UserError(
+                    f"--resume: {name} is {given.get(name)} here and {stored.get(name)} in {path}; "
+                    "give the same value, or another --run_name for a new run"
+                )
+        return checkpoint
+
+    def open_logs(self, first_epoch: int) -> None:
+        """Keep what log.jsonl says of epochs before `first_epoch`, and let TensorBoard go on from there."""
+        self.writer = None
+        if not self.processes.is_main:
+            return
+        from torch.utils.tensorboard import SummaryWriter  # slow to import
+
+        kept = []
+        if self.log.exists():
+            lines = self.log.read_text().splitlines(keepends=True)
+            kept = [line for line in lines if line.endswith("\n") and json.loads(line)["epoch"] <= first_epoch]
+        replace_file(self.log, lambda file: file.write("".join(kept).encode()))
+        self.writer = SummaryWriter(str(self.path / "tensorboard"), purge_step=first_epoch + 1)
+
+    def log_epoch(self, record: dict) -> None:
+        """`record`: flat but for one level of dicts; 'epoch' counts from 1."""
+        if not self.processes.is_main:
+            return
+        with open(self.log, "a") as file:
+            file.write(json.dumps(record) + "\n")
+        for name, value in record.items():
+            for key, number in value.items() if isinstance(value, dict) else [(None, value)]:
+                tag = name if key is None else f"{name}/{key}"
+                if isinstance(number, int | float):
+                    self.writer.add_scalar(tag, number, record["epoch"])
+        self.writer.flush()
+
+    def save(self, path: Path, checkpoint: dict) -> None:
+        if self.processes.is_main:
+            save_checkpoint(path, checkpoint)
+
+    def write_results(self, results: dict) -> None:
+        if self.processes.is_main:
+            write_json(self.path / "results.json", results)
+            if self.writer is not None:
+                self.writer.close()
+
+
+def write_json(path: Path, content: dict) -> None:
+    replace_file(path, lambda file: file.write((json.dumps(content, indent=1) + "\n").encode()))
+
+
+def plain_arguments(args: argparse.Namespace) -> dict:
+    return dict(sorted(vars(args).items()))
+
+
+def versions() -> dict[str, str]:
+    return {
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "torchvision": torchvision.__version__,
+        "numpy": numpy.__version__,
+    }

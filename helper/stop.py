@@ -1,0 +1,40 @@
+"""SIGTERM and Ctrl-C: the step in hand is finished and saved, then the process exits with status 0."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from helper.distributed import any_process
+
+
+class StopSignal:
+    """Ask `requested` after every step. A signal that comes while everything is saved ends the process at once."""
+
+    def __init__(self):
+        self._requested = False
+        self._all_saved = False
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._handle)
+
+    def _handle(self, number: int, frame) -> None:
+        # A launcher and a terminal may both pass the same signal on, so a second one means no more than the first.
+        self._requested = True
+        if self._all_saved:
+            raise SystemExit(0)
+
+    def requested(self) -> bool:
+        """Whether any process was asked to stop. All processes must ask together."""
+        return any_process(self._requested)
+
+    @contextmanager
+    def all_saved(self) -> Iterator[None]:
+        """Within the context there is nothing to save before an exit."""
+        self._all_saved = True
+        if self._requested:
+            raise SystemExit(0)
+        try:
+            yield
+        finally:
+            self._all_saved = False

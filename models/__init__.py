@@ -1,0 +1,57 @@
+"""The registry of networks. `build_model(name, ...)` builds any of them; `Custom<name>` is the masked student.
+
+A student is its teacher with masks: one class, one file, one layout of the state dict. To add a network, write one file
+beside these, give it a table of constructors that take a `ModelSpec`, and add that table to ARCHITECTURES.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from helper.errors import UserError
+from models.layers import ModelSpec, Network, size_masks
+from models.mobilenetv2 import MOBILENETS
+from models.resnet import RESNETS
+from models.vgg import VGGS
+from models.wide_resnet import WIDE_RESNETS
+
+ARCHITECTURES: dict[str, Callable[[ModelSpec], Network]] = {**RESNETS, **WIDE_RESNETS, **VGGS, **MOBILENETS}
+IMAGE_SIZES = (32, 64, 224)
+
+
+def student_name(architecture: str) -> str:
+    """'ResNet18' -> 'CustomResNet18', 'wrn_22_8' -> 'Custom_wrn_22_8'."""
+    return f"Custom_{architecture}" if "_" in architecture else f"Custom{architecture}"
+
+
+STUDENTS = {student_name(architecture): architecture for architecture in ARCHITECTURES}
+
+
+def architecture_of(name: str) -> str:
+    """The architecture that a teacher's or a student's name stands for. Raises UserError for an unknown name."""
+    architecture = STUDENTS.get(name, name)
+    if architecture not in ARCHITECTURES:
+        raise UserError(f"unknown model '{name}'; known are {', '.join(ARCHITECTURES)}, and Custom<name> for students")
+    return architecture
+
+
+def build_model(
+    name: str,
+    *,
+    num_classes: int,
+    image_size: int,
+    branches: int = 1,
+    mean: Sequence[float] = (0.0, 0.0, 0.0),
+    std: Sequence[float] = (1.0, 1.0, 1.0),
+) -> Network:
+    """A network with random weights and all-true masks, for square images of `image_size` (32, 64 or 224) pixels.
+
+    `branches` is the number of batch-norm branches, 1 to 3. Raises UserError for an unknown name or size.
+    """
+    architecture = architecture_of(name)
+    if image_size not in IMAGE_SIZES:
+        raise UserError(f"image size {image_size} is not one of {', '.join(map(str, IMAGE_SIZES))}")
+    spec = ModelSpec(num_classes, image_size, branches, tuple(mean), tuple(std))
+    model = ARCHITECTURES[architecture](spec)
+    size_masks(model)
+    return model

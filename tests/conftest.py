@@ -1,0 +1,63 @@
+"""Small networks and batches that the tests share."""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "2")
+
+import pytest
+import torch
+
+from helper.distributed import Processes
+from helper.engine import Task
+from helper.objective import Objective
+from helper.stage import prepare_parallel
+from models import build_model
+from models.layers import BranchNorm2d, Network
+
+
+def randomise_norms(model: Network) -> None:
+    """Statistics and affine parameters that differ between branches, so that a wrong branch shows."""
+    for module in model.modules():
+        if isinstance(module, BranchNorm2d):
+            for norm in module.branches:
+                torch.nn.init.uniform_(norm.running_mean, -0.2, 0.2)
+                torch.nn.init.uniform_(norm.running_var, 0.5, 1.5)
+                torch.nn.init.uniform_(norm.weight, 0.5, 1.5)
+                torch.nn.init.uniform_(norm.bias, -0.2, 0.2)
+
+
+@pytest.fixture
+def network():
+    """network(branches, seed) -> resnet8 for 32-pixel images of 10 classes, with random batch-norm branches."""
+
+    def build(branches: int = 1, seed: int = 0) -> Network:
+        torch.manual_seed(seed)
+        model = build_model("resnet8", num_classes=10, image_size=32, branches=branches)
+        randomise_norms(model)
+        return model
+
+    return build
+
+
+@pytest.fixture
+def batch():
+    generator = torch.Generator().manual_seed(7)
+    return {
+        "clean": torch.rand(6, 3, 32, 32, generator=generator),
+        "aug": torch.rand(6, 3, 32, 32, generator=generator),
+        "label": torch.randint(10, (6,), generator=generator),
+        "index": torch.arange(6),
+    }
+
+
+@pytest.fixture
+def make_task():
+    def make(student: Network, objective: Objective, **more) -> Task:
+        processes = Processes(0, 1, torch.device("cpu"))
+        return Task(
+            processes, student, prepare_parallel(student, objective, processes, sync_bn=True), objective, **more
+        )
+
+    return make

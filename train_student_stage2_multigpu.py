@@ -1,0 +1,86 @@
+"""Stage 2: fine-tune the student of stage 1 under its mask, which stays as it is.
+
+    python train_student_stage2_multigpu.py --path_t save/models/.../ResNet18_best_TA0.0.pth --model_s CustomResNet18 \\
+        --path_s_load save/student_model/stage1/.../CustomResNet18_best_TA0.0.pth --dataset cifar10 --attack_mode pgd \\
+        --augment_mode augmix --use2BN --robust_train_mode rslad+attn+augattn+ce
+
+Writes save/student_model/stage2/S:<student>_T1:<teacher>_stage1:<tag>_<dataset>_<budget>.../
+"""
+
+from __future__ import annotations
+
+import argparse
+
+import torch
+
+from dataset import dataset_spec
+from helper import options
+from helper.checkpoint import load_model
+from helper.data import training_loaders
+from helper.distributed import start_processes, stop_processes
+from helper.engine import Task
+from helper.errors import UserError, run_script
+from helper.naming import checkpoint_stem, student_folder
+from helper.run import RunFolder
+from helper.stage import (
+    check_checkpoint,
+    prepare_parallel,
+    prepare_teacher,
+    settle_objective,
+    settle_teacher,
+    train_and_report,
+)
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    parser = options.Parser(__doc__)
+    parser.add_argument("--model_s", required=True, help="the student, as stage 1 had it: CustomResNet18, ...")
+    parser.add_argument("--path_s_load", required=True, metavar="FILE", help="the student: a checkpoint of stage 1")
+    parser.add_argument(
+        "--dense",
+        action="store_true",
+        help="train dense weights. There are no others here: accepted so that published commands run as they are",
+    )
+    options.add_distillation_options(parser, distill="attention")
+    options.add_augment_option(parser)
+    options.add_branch_options(parser)
+    options.add_attack_options(parser, default="none", steps=7)
+    options.add_data_options(parser, dataset=None)
+    options.add_optimizer_options(parser, epochs=240, epochs_alias="--t2_epochs", learning_rate=0.01)
+    options.add_run_options(parser)
+    return parser.parse_args(argv)
+
+
+def main(args: argparse.Namespace) -> None:
+    # Processes and options
+    processes = start_processes(args.device)
+    teacher, teacher_name = settle_teacher(args)
+    objective = settle_objective(args, processes, with_teacher=True)
+
+    # Student
+    torch.manual_seed(args.seed)
+    student, found = load_model(args.path_s_load)
+    if found.get("stage") not in (1, 2):
+        raise UserError(
+            f"--path_s_load {args.path_s_load} is of stage {found.get('stage')}; a student comes from stage 1"
+        )
+    check_checkpoint(args, args.path_s_load, found)
+    label = found["budget"]["label"]
+
+    # Data and run folder
+    loaders = training_loaders(args, dataset_spec(args.dataset), processes, objective.views)
+    folder = student_folder(args, 2, teacher_name, label, stage1_tag=found["tag"])
+    run = RunFolder(folder, checkpoint_stem(args, stage=2), args, processes)
+
+    # Training, and what it is worth on the test set
+    parallel = prepare_parallel(student, objective, processes, sync_bn=args.sync_bn)
+    prepare_teacher(teacher, processes)
+    attack = options.training_attack(args)
+    task = Task(processes, student, parallel, objective, attack, teacher, seed=args.seed)
+    identity = {"stage": 2, "teacher": teacher_name, "budget": found["budget"], "tag": found["tag"]}
+    train_and_report(__file__, args, task, run, loaders, model_name=args.model_s, identity=identity)
+    stop_processes()
+
+
+if __name__ == "__main__":
+    run_script(main, parse_args)

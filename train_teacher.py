@@ -1,0 +1,74 @@
+"""Stage 0: train the all-ReLU teacher, robust where --attack_mode says so.
+
+    python train_teacher.py --model resnet8 --dataset digits --epochs 20
+    python train_teacher.py --model ResNet18 --dataset cifar10 --augment_mode augmix --attack_mode pgd --use2BN
+    torchrun --nproc_per_node 2 train_teacher.py --model ResNet50 --dataset imagenet --batch_size 256
+
+Writes save/models/<model>_<dataset>_.../ with the best and the last checkpoint, log.jsonl, TensorBoard curves and
+results.json. Without an attack the best is <model>_best.pth; with one, <model>_best_TA0.0.pth has the best clean
+accuracy and <model>_best_ATA<branch>.pth the best accuracy under attack.
+"""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import asdict
+
+import torch
+
+from dataset import dataset_spec
+from distiller_zoo.modes import TEACHER_MODES
+from helper import options
+from helper.data import training_loaders
+from helper.distributed import start_processes, stop_processes
+from helper.engine import Task
+from helper.errors import UserError, run_script
+from helper.naming import checkpoint_stem, teacher_folder
+from helper.run import RunFolder
+from helper.stage import model_spec, prepare_parallel, settle_objective, train_and_report
+from models import architecture_of, build_model
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    parser = options.Parser(__doc__)
+    parser.add_argument("--model", default="ResNet18", help="the network (default: ResNet18)")
+    parser.add_argument(
+        "--robust_train_mode",
+        choices=TEACHER_MODES,
+        help="none, pgd (cross-entropy over the views) or trades (default: pgd with an attack, none without)",
+    )
+    parser.add_argument("--trades_lambda", type=float, default=6.0, help="weight of the KL of mode trades (default: 6)")
+    options.add_augment_option(parser)
+    options.add_branch_options(parser)
+    options.add_attack_options(parser, default="none", steps=7)
+    options.add_data_options(parser, dataset="digits")
+    options.add_optimizer_options(parser, epochs=240, epochs_alias=None, learning_rate=0.05)
+    options.add_run_options(parser)
+    return parser.parse_args(argv)
+
+
+def main(args: argparse.Namespace) -> None:
+    # Processes and options
+    processes = start_processes(args.device)
+    if architecture_of(args.model) != args.model:
+        raise UserError(f"--model {args.model} is a student; its teacher is {architecture_of(args.model)}")
+    objective = settle_objective(args, processes, with_teacher=False)
+
+    # Data and run folder
+    data = dataset_spec(args.dataset)
+    loaders = training_loaders(args, data, processes, objective.views)
+    run = RunFolder(teacher_folder(args), checkpoint_stem(args, stage=0), args, processes)
+
+    # Model
+    torch.manual_seed(args.seed)
+    model = build_model(args.model, **asdict(model_spec(data, options.branch_count(args))))
+    parallel = prepare_parallel(model, objective, processes, sync_bn=args.sync_bn)
+    task = Task(processes, model, parallel, objective, attack=options.training_attack(args), seed=args.seed)
+
+    # Training, and what it is worth on the test set
+    train_and_report(__file__, args, task, run, loaders, model_name=args.model, identity={"stage": 0})
+    stop_processes()
+
+
+if __name__ == "__main__":
+    run_script(main, parse_args)
