@@ -21,9 +21,9 @@ import torch
 from dataset import dataset_spec
 from helper import options
 from helper.data import training_loaders
-from helper.distributed import start_processes, stop_processes
+from helper.distributed import start_processes
 from helper.engine import Task
-from helper.errors import UserError, run_script
+from helper.errors import UserError
 from helper.naming import budget_label, checkpoint_stem, student_folder, student_tag
 from helper.relu_mask import (
     FeatureDifferenceSearch,
@@ -33,6 +33,7 @@ from helper.relu_mask import (
     set_random_masks,
 )
 from helper.run import RunFolder
+from helper.script import run_script
 from helper.stage import (
     model_spec,
     prepare_parallel,
@@ -152,7 +153,6 @@ def main(args: argparse.Namespace) -> None:
     # Training, and what it is worth on the test set
     identity = {"stage": 1, "teacher": teacher_name, "budget": {"label": label, "layers": budget}, "tag": tag}
     train_and_report(__file__, args, task, run, loaders, model_name=args.model_s, identity=identity)
-    stop_processes()
 
 
 if __name__ == "__main__":

@@ -17,11 +17,12 @@ from dataset import dataset_spec
 from helper import options
 from helper.checkpoint import load_model
 from helper.data import training_loaders
-from helper.distributed import start_processes, stop_processes
+from helper.distributed import start_processes
 from helper.engine import Task
-from helper.errors import UserError, run_script
+from helper.errors import UserError
 from helper.naming import checkpoint_stem, student_folder
 from helper.run import RunFolder
+from helper.script import run_script
 from helper.stage import (
     check_checkpoint,
     prepare_parallel,
@@ -79,7 +80,6 @@ def main(args: argparse.Namespace) -> None:
     task = Task(processes, student, parallel, objective, attack, teacher, seed=args.seed)
     identity = {"stage": 2, "teacher": teacher_name, "budget": found["budget"], "tag": found["tag"]}
     train_and_report(__file__, args, task, run, loaders, model_name=args.model_s, identity=identity)
-    stop_processes()
 
 
 if __name__ == "__main__":

@@ -20,11 +20,12 @@ from dataset import dataset_spec
 from distiller_zoo.modes import TEACHER_MODES
 from helper import options
 from helper.data import training_loaders
-from helper.distributed import start_processes, stop_processes
+from helper.distributed import start_processes
 from helper.engine import Task
-from helper.errors import UserError, run_script
+from helper.errors import UserError
 from helper.naming import checkpoint_stem, teacher_folder
 from helper.run import RunFolder
+from helper.script import run_script
 from helper.stage import model_spec, prepare_parallel, settle_objective, train_and_report
 from models import architecture_of, build_model
 
@@ -67,7 +68,6 @@ def main(args: argparse.Namespace) -> None:
 
     # Training, and what it is worth on the test set
     train_and_report(__file__, args, task, run, loaders, model_name=args.model, identity={"stage": 0})
-    stop_processes()
 
 
 if __name__ == "__main__":

@@ -21,12 +21,13 @@ from dataset.corruption_arrays import CORRUPTIONS, SEVERITIES, corrupted_source,
 from helper import options
 from helper.checkpoint import load_model
 from helper.data import evaluation_loader, read_split
-from helper.distributed import start_processes, stop_processes
+from helper.distributed import start_processes
 from helper.engine import evaluate, place_model
-from helper.errors import UserError, run_script
+from helper.errors import UserError
 from helper.measurements import Measurements, file_digest
 from helper.report import base_results, corruption_table, results_table
 from helper.run import write_json
+from helper.script import run_script
 from models import STUDENTS
 
 MODES = {False: "Normal_Network", True: "Custom_Network"}  # by whether the model is a masked student
@@ -133,7 +134,6 @@ def main(args: argparse.Namespace) -> None:
     if processes.is_main:
         write_json(folder / "results.json", results)
         print(f"{results_table(results)}\n{corruption_table(results)}\nwritten to {folder}")
-    stop_processes()
 
 
 if __name__ == "__main__":

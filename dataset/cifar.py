@@ -38,7 +38,7 @@ def load_cifar(kind: type[CIFAR10], root: Path, train: bool, download: bool) -> 
     if problem and not download:
         raise UserError(f"{problem}; rerun without --no_download to fetch it, or {by_hand}")
     if problem:
-        print(f"downloading {kind.__name__} to {root}", flush=True)
+        print(f"{problem}; downloading it to {root}", flush=True)
     silence = io.StringIO()
     try:
         with redirect_stdout(silence), redirect_stderr(silence):  # file names, and a progress bar

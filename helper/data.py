@@ -10,8 +10,7 @@ import numpy as np
 from dataset import DatasetSpec, ImageSource, heldout_split, load_dataset
 from dataset.batches import Loader
 from dataset.views import eval_loader, train_loader
-from helper.distributed import Processes, main_process_says
-from helper.errors import UserError
+from helper.distributed import Processes, on_main_process
 
 
 @dataclass(frozen=True)
@@ -25,15 +24,13 @@ class Loaders:
 
 def read_split(args: argparse.Namespace, spec: DatasetSpec, processes: Processes, *, train: bool) -> ImageSource:
     """The training or test images. The main process fetches what is missing, before the others look."""
-    problem, source = None, None
-    if processes.is_main:
-        try:
-            source = load_dataset(spec.name, args.data_root, train=train, download=not args.no_download)
-        except UserError as error:
-            problem = str(error)
-    if problem := main_process_says(problem):
-        raise UserError(problem)
-    return source or load_dataset(spec.name, args.data_root, train=train, download=False)
+    found = {}
+
+    def fetch() -> None:
+        found["source"] = load_dataset(spec.name, args.data_root, train=train, download=not args.no_download)
+
+    on_main_process(fetch)
+    return found.get("source") or load_dataset(spec.name, args.data_root, train=train, download=not args.no_download)
 
 
 def evaluation_loader(

@@ -6,7 +6,7 @@ Rank 0 writes. Collectives take CPU tensors too, also on CUDA machines, so that 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -50,11 +50,6 @@ def start_processes(device: str) -> Processes:
     return Processes(int(os.environ.get("RANK", 0)), count, chosen)
 
 
-def stop_processes() -> None:
-    if dist.is_initialized():
-        dist.destroy_process_group()
-
-
 def restarted_by_torchrun() -> bool:
     """Whether torchrun --max_restarts has brought this process back."""
     return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0)) > 0
@@ -78,13 +73,22 @@ def any_process(flag: bool) -> bool:
     return bool(asked)
 
 
-def main_process_says(value: object) -> object:
-    """What the main process holds in `value`, on every process."""
-    if not dist.is_initialized():
-        return value
-    box = [value]
-    dist.broadcast_object_list(box, src=0)
-    return box[0]
+def on_main_process(produce: Callable[[], object]) -> object:
+    """What `produce` gives on the main process, which alone calls it, on every process; likewise the error it raises.
+
+    Other machines need not see the main one's files. Raises UserError for the user's and the disk's faults.
+    """
+    outcome = [None, None]
+    if not dist.is_initialized() or dist.get_rank() == 0:
+        try:
+            outcome[0] = produce()
+        except (UserError, OSError) as error:
+            outcome[1] = str(error)
+    if dist.is_initialized():
+        dist.broadcast_object_list(outcome, src=0)
+    if outcome[1] is not None:
+        raise UserError(outcome[1])
+    return outcome[0]
 
 
 def wait_for_all() -> None:

@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from helper.attack import AttackSettings
 from helper.checkpoint import describe_model, read_checkpoint, tensors_to_cpu
-from helper.distributed import broadcast_statistics
+from helper.distributed import broadcast_statistics, on_main_process
 from helper.engine import Task, evaluate, train_one_epoch
 from helper.meter import EpochMeter
 from helper.run import RunFolder, plain_arguments
@@ -198,7 +198,8 @@ def test_checkpoints(
     rows = []
     for suffix, best in progress.best.items():
         if best["epoch"] not in measured:
-            task.student.load_state_dict(read_checkpoint(run.best(suffix))["state_dict"])
+            best_checkpoint = on_main_process(partial(read_checkpoint, run.best(suffix)))
+            task.student.load_state_dict(best_checkpoint["state_dict"])
             measured[best["epoch"]] = evaluate(
                 task.student,
                 loader,

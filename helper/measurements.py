@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
-from helper.distributed import Processes, main_process_says
+from helper.distributed import Processes, on_main_process
 from helper.errors import UserError
 from helper.run import write_json
 
@@ -20,7 +21,7 @@ class Measurements:
 
     def __init__(self, path: Path, settings: dict, processes: Processes, *, must_match: bool = False):
         self.path, self.settings, self.processes = path, settings, processes
-        self.cells: dict[str, dict] = main_process_says(self._read(must_match) if processes.is_main else None)
+        self.cells: dict[str, dict] = on_main_process(partial(self._read, must_match))
 
     def _read(self, must_match: bool) -> dict[str, dict]:
         try:

@@ -62,9 +62,7 @@ for kind, name in ((pixels, "fraction"), (positive, "whole number"), (not_negati
 epoch_list.__name__ = "list of epochs"
 
 
-def add_data_options(
-    parser: Parser, *, dataset: str | None, batch_size: int = 128, select_on: str = "heldout"
-) -> None:
+def add_data_options(parser: Parser, *, dataset: str | None, batch_size: int = 128, select_on: str = "heldout") -> None:
     group = parser.add_argument_group("data")
     group.add_argument(
         "--dataset", choices=DATASETS, default=dataset, help=f"default: {dataset or 'that of the checkpoint'}"

@@ -18,7 +18,7 @@ import torch
 import torchvision
 
 from helper.checkpoint import read_checkpoint, replace_file, save_checkpoint
-from helper.distributed import Processes, main_process_says, restarted_by_torchrun, wait_for_all
+from helper.distributed import Processes, on_main_process, restarted_by_torchrun
 from helper.errors import UserError
 
 # Options that may differ between a run and its continuation: they do not change what is computed.
@@ -32,17 +32,14 @@ class RunFolder:
     def __init__(self, path: Path, stem: str, args: argparse.Namespace, processes: Processes):
         self.path, self.stem, self.args, self.processes = path, stem, args, processes
         resume = "auto" if restarted_by_torchrun() else args.resume
-        problem = None
-        if processes.is_main:
-            try:
-                self._lock()
-                if resume is None:
-                    self._move_aside()
-            except (UserError, OSError) as error:
-                problem = str(error)
-        if problem := main_process_says(problem):
-            raise UserError(problem)
-        self.checkpoint = self._find_checkpoint(resume)
+
+        def claim() -> dict | None:
+            self._lock()
+            if resume is None:
+                self._move_aside()
+            return self._find_checkpoint(resume)
+
+        self.checkpoint = on_main_process(claim)
 
     @property
     def last(self) -> Path:
@@ -74,7 +71,6 @@ class RunFolder:
         self.path.mkdir(parents=True, exist_ok=True)
 
     def _find_checkpoint(self, resume: str | None) -> dict | None:
-        wait_for_all()
         if resume is None or (resume == "auto" and not self.last.exists()):
             return None
         path = self.last if resume == "auto" else Path(resume)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 
 os.environ.setdefault("OMP_NUM_THREADS", "2")
 
@@ -61,3 +62,11 @@ def make_task():
         )
 
     return make
+
+
+@pytest.fixture
+def unused_tcp_port() -> int:
+    """A free port, whose successor is very likely free too."""
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        return server.getsockname()[1]

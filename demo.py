@@ -1,0 +1,99 @@
+"""The three stages and the validation, one after the other, and one table of what teacher and student are worth.
+
+    python demo.py                                       digits and resnet8: minutes on a CPU
+    python demo.py --dataset cifar10 --model ResNet18    the published schedule: for a machine with a GPU
+
+Every command is printed before it runs, so that it can be copied. What is finished is not done again: after an
+interruption the same command goes on.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from time import perf_counter
+
+from dataset import dataset_spec
+from helper import options
+from helper.relu_mask import relu_totals
+from helper.report import METRICS, percent, table
+from helper.script import run_script
+from models import build_model, student_name
+
+ROBUST = "--augment_mode augmix --attack_mode pgd --use2BN"
+# Short one-cycle runs for the 1,442 digits; every other data set gets the scripts' own schedule.
+SHORT = {
+    "teacher": "--epochs 14 --learning_rate 0.1 --lr_schedule onecycle --batch_size 64",
+    "stage1": "--epochs 10 --learning_rate 0.05 --lr_schedule onecycle --batch_size 64 --init_student teacher",
+    "stage2": "--epochs 12 --learning_rate 0.05 --lr_schedule onecycle --batch_size 64",
+}
+
+
+def parse_args(argv: list[str] | None = None):
+    parser = options.Parser(__doc__)
+    parser.add_argument("--dataset", default="digits", help="default: digits")
+    parser.add_argument("--model", default="resnet8", help="the teacher (default: resnet8)")
+    parser.add_argument("--relu_share", type=float, default=0.15, help="ReLUs that the student keeps (default: 0.15)")
+    parser.add_argument("--data_root", default="data", help="default: data")
+    parser.add_argument("--save_dir", default="save/demo", help="default: save/demo")
+    return parser.parse_args(argv)
+
+
+def run(script: str, *arguments: str) -> None:
+    words = [script, *(word for argument in arguments for word in shlex.split(argument))]
+    print(f"\n$ python {shlex.join(words)}", flush=True)
+    ended = subprocess.run([sys.executable, *words], cwd=Path(__file__).parent, check=False)
+    if ended.returncode:
+        sys.exit(ended.returncode)
+
+
+def main(args) -> None:
+    started = perf_counter()
+    data = dataset_spec(args.dataset)
+    model = build_model(args.model, num_classes=data.num_classes, image_size=data.image_size)
+    budget = round(args.relu_share * relu_totals(model)[1])
+    student = student_name(args.model)
+    recipe = SHORT if args.dataset == "digits" else dict.fromkeys(SHORT, "")
+    save = Path(args.save_dir).resolve()
+    common = f"--dataset {args.dataset} --data_root {shlex.quote(args.data_root)} --save_dir {shlex.quote(str(save))}"
+
+    name = args.model
+    teacher = save / "models" / name / f"{name}_best_TA0.0.pth"
+    searched = save / "student_model" / "stage1" / name / f"{student}_best_TA0.0.pth"
+    finished = save / "student_model" / "stage2" / name / f"{student}_stage2_best_TA0.0.pth"
+    quoted = {path: shlex.quote(str(path)) for path in (teacher, searched, finished)}
+    again = f"--run_name {name} --resume auto"
+    distill = f"{common} {ROBUST} {again} --model_s {student} --path_t {quoted[teacher]}"
+    run("train_teacher.py", f"--model {name} {common} {ROBUST} {again}", recipe["teacher"])
+    run(
+        "train_student_stage1_multigpu.py",
+        f"{distill} --relu_budget {budget} --distill kd --robust_train_mode rslad+ce",
+        recipe["stage1"],
+    )
+    run(
+        "train_student_stage2_multigpu.py",
+        f"{distill} --path_s_load {quoted[searched]} --distill attention",
+        "--robust_train_mode rslad+attn+augattn+ce",
+        recipe["stage2"],
+    )
+    rows = [["", "ReLUs", "branch", *(f"{metric} %" for metric in METRICS)]]
+    for role, path, mode in (("teacher", teacher, "Normal"), ("student", finished, "Custom")):
+        run_name = f"{role}_{name}"
+        run(
+            "validate_common_corruptions.py",
+            f"--path {quoted[path]} --validate_mode {mode}_Network {common} --run_name {run_name} --use2BN",
+        )
+        results = json.loads((save / "validation" / run_name / "results.json").read_text())
+        accuracy = results["accuracy"]
+        for branch in accuracy["CA"]:
+            cells = (percent(accuracy.get(metric, {}).get(branch)) for metric in METRICS)
+            rows.append([f"{role} {results['model']}", f"{results['relus']['kept']:,}", branch, *cells])
+    print(f"\n{table(rows)}\n\nBranch 0 was trained on clean and AugMix images, branch 1 on adversarial ones.")
+    print(f"AdvA: PGD-20, 8/255, through the very branch that predicts. {perf_counter() - started:.0f} s in all.")
+
+
+if __name__ == "__main__":
+    run_script(main, parse_args)

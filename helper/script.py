@@ -1,0 +1,56 @@
+"""How a script begins and ends: exit status 0, or 2 and one line on stderr where the user, or the disk, is at fault."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable
+
+import torch.distributed as dist
+
+from helper.distributed import wait_for_all
+from helper.errors import UserError
+
+
+def run_script(main: Callable[[argparse.Namespace], None], parse_args: Callable[[], argparse.Namespace]) -> None:
+    """Run `main(parse_args())` and leave."""
+    try:
+        main(parse_args())
+        wait_for_all()
+    except UserError as error:
+        leave_with(str(error))
+    except OSError as error:  # a full disk, a folder without write permission
+        leave_with(f"{error.strerror or error}: {error.filename}" if error.filename else str(error))
+    except RuntimeError as error:
+        if not lost_a_peer(error):
+            raise
+        leave_with("another process of this run has ended, and took this one with it")
+    except SystemExit as stop:
+        leave(stop.code)
+    leave(0)
+
+
+def lost_a_peer(error: RuntimeError) -> bool:
+    """Whether the error only says that a process we were talking to is gone; it has told its own story."""
+    return "closed by peer" in str(error) or "reset by peer" in str(error) or isinstance(error, dist.DistNetworkError)
+
+
+def leave_with(message: str) -> None:
+    rank = os.environ.get("RANK", "0")
+    prefix = "error" if rank == "0" else f"error (process {rank})"
+    print(f"{prefix}: {' '.join(message.split())}", file=sys.stderr)
+    leave(2)
+
+
+def leave(status: int) -> None:
+    """End the process without tearing it down in the distributed case.
+
+    DistributedDataParallel's reducer may hold the last reference to a gloo group and then joins its thread with the GIL
+    in hand, for which that thread may be waiting: seen to hang one run in four. Everything is written by now.
+    """
+    if dist.is_initialized():
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+    sys.exit(status)
