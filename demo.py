@@ -26,9 +26,9 @@ from models import build_model, student_name
 ROBUST = "--augment_mode augmix --attack_mode pgd --use2BN"
 # Short one-cycle runs for the 1,442 digits; every other data set gets the scripts' own schedule.
 SHORT = {
-    "teacher": "--epochs 14 --learning_rate 0.1 --lr_schedule onecycle --batch_size 64",
-    "stage1": "--epochs 10 --learning_rate 0.05 --lr_schedule onecycle --batch_size 64 --init_student teacher",
-    "stage2": "--epochs 12 --learning_rate 0.05 --lr_schedule onecycle --batch_size 64",
+    "teacher": "--epochs 12 --learning_rate 0.1 --lr_schedule onecycle --batch_size 64",
+    "stage1": "--epochs 8 --learning_rate 0.05 --lr_schedule onecycle --batch_size 64 --init_student teacher",
+    "stage2": "--epochs 9 --learning_rate 0.05 --lr_schedule onecycle --batch_size 64",
 }
 
 

@@ -72,6 +72,13 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         help="compare the maps of clean images (default) or of adversarial ones",
     )
     search.add_argument(
+        "--student_maps",
+        choices=("before_relu", "after_relu"),
+        default="before_relu",
+        help="compare the teacher's post-ReLU maps with what enters the student's ReLU sites (default: it converges), or "
+        "with what leaves them, as published (the masks then swing between two states)",
+    )
+    search.add_argument(
         "--mask_freeze_epochs",
         type=options.positive,
         metavar="N",
@@ -144,7 +151,7 @@ def main(args: argparse.Namespace) -> None:
     prepare_teacher(teacher, processes)
     search = None
     if args.mask_freeze_epochs < args.epochs:
-        search = FeatureDifferenceSearch(student, budget, compared)
+        search = FeatureDifferenceSearch(student, budget, compared, before_relu=args.student_maps == "before_relu")
     elif processes.is_main:
         print(f"note: {args.epochs} epochs leave none to search in; the mask stays as it was drawn at random")
     attack = options.training_attack(args)

@@ -18,7 +18,7 @@ from helper.distributed import Processes, sum_over_processes
 from helper.errors import UserError
 from helper.meter import EpochMeter
 from helper.objective import Objective, Output
-from helper.relu_mask import FeatureDifferenceSearch, site_outputs
+from helper.relu_mask import FeatureDifferenceSearch, site_maps
 from helper.views import View, branch_of, forward_views, plan_views
 from models.layers import Network, use_branch
 
@@ -79,7 +79,7 @@ class TeacherAnswers:
         if not requests:
             return
         search = self.task.search
-        with site_outputs(self.task.teacher) if search else nullcontext({}) as maps:
+        with site_maps(self.task.teacher) if search else nullcontext({}) as maps:
             answers = forward_views(self.task.teacher.forward_features, self.task.teacher, list(requests.values()))
         self.outputs.update(zip(requests, answers, strict=True))
         if search and search.view in requests:
@@ -135,13 +135,14 @@ def training_loss(task: Task, batch: dict[str, Tensor], epoch: int, meter: Epoch
         own_clean = "original"
         inputs["original"] = (images["clean"][plan["adv"].rows], plan["clean"].branch)
 
-    with site_outputs(task.student) if task.search else nullcontext() as maps:
+    search = task.search
+    with site_maps(task.student, before_relu=search.before_relu) if search else nullcontext() as maps:
         outputs = dict(zip(inputs, forward_views(task.parallel, task.student, list(inputs.values())), strict=True))
-    if task.search:
-        before = list(inputs)[: list(inputs).index(task.search.view)]
+    if search:
+        before = list(inputs)[: list(inputs).index(search.view)]
         start = sum(plan[view].size for view in before)
-        rows = slice(start, start + plan[task.search.view].size)
-        task.search.observe(answers.maps, {name: map_[rows] for name, map_ in maps.items()})
+        rows = slice(start, start + plan[search.view].size)
+        search.observe(answers.maps, {name: map_[rows] for name, map_ in maps.items()})
 
     def target(term: Term) -> Tensor | Output:
         if term.target == LABELS:

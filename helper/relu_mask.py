@@ -123,19 +123,19 @@ def hamming_distance(masks: Mapping[str, Tensor], others: Mapping[str, Tensor]) 
 
 
 @contextmanager
-def site_outputs(model: nn.Module) -> Iterator[dict[str, Tensor]]:
-    """Within the context, every forward pass leaves the output of every MaskedReLU site in the dict, by name."""
-    outputs: dict[str, Tensor] = {}
+def site_maps(model: nn.Module, *, before_relu: bool = False) -> Iterator[dict[str, Tensor]]:
+    """Within the context, every forward pass leaves the output (or input) of every MaskedReLU in the dict, by name."""
+    maps: dict[str, Tensor] = {}
 
     def record(name: str):
         def hook(site: nn.Module, inputs: tuple[Tensor], output: Tensor) -> None:
-            outputs[name] = output.detach()
+            maps[name] = (inputs[0] if before_relu else output).detach()
 
         return hook
 
     handles = [site.register_forward_hook(record(name)) for name, site in relu_sites(model).items()]
     try:
-        yield outputs
+        yield maps
     finally:
         for handle in handles:
             handle.remove()
@@ -144,14 +144,20 @@ def site_outputs(model: nn.Module) -> Iterator[dict[str, Tensor]]:
 class FeatureDifferenceSearch:
     """Stage 1's observer: adds up |teacher - student| at every site over an epoch, then keeps the largest sums.
 
-    `view` is the one whose post-ReLU maps are compared, 'clean' or 'adv'. Another way to search for a mask is another
-    class with these four methods; the scripts and the engine know nothing else of it.
+    `view` is the one whose maps are compared, 'clean' or 'adv'. The teacher's map is its post-ReLU map. The student's
+    is, with `before_relu`, the value that enters its site: the sum then says what it costs to leave the ReLU out there,
+    whether the mask of the hour has it or not. Without, it is the published one, the student's post-ReLU map; but a
+    position that has its ReLU is thereby close to the teacher, gives its ReLU up at the end of the epoch, and gets it
+    back after the next: the masks swing between two states.
+
+    Another way to search for a mask is another class with these methods; the scripts and the engine know no more of it.
     """
 
-    def __init__(self, student: nn.Module, budget: Sequence[int], view: str):
+    def __init__(self, student: nn.Module, budget: Sequence[int], view: str, *, before_relu: bool = True):
         self.student = student
         self.budget = list(budget)
         self.view = view
+        self.before_relu = before_relu
         self.sums = {
             name: torch.zeros(site.map_shape, device=site.mask.device) for name, site in relu_sites(student).items()
         }

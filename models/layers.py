@@ -43,6 +43,21 @@ class Normalize(nn.Module):
         return (x - self.mean) / self.std
 
 
+class _FlooredIdentity(torch.autograd.Function):
+    """max(x, floor) that keeps its output for the backward pass, as the convolution behind it does, and not x."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor, floor: Tensor) -> Tensor:
+        out = torch.maximum(x, floor)
+        ctx.save_for_backward(out, floor)
+        return out
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor) -> tuple[Tensor, None]:
+        out, floor = ctx.saved_tensors
+        return torch.where(out > floor, gradient, 0), None
+
+
 class MaskedReLU(nn.Module):
     """relu(x) where `mask` is true, x where it is false.
 
@@ -53,6 +68,9 @@ class MaskedReLU(nn.Module):
     def __init__(self):
         super().__init__()
         self.register_buffer("mask", torch.ones(1, 1, 1, dtype=torch.bool))
+        # 0 where the mask is true, else -inf: max(x, floor) is the masked ReLU. Channels last, as the scripts run their
+        # networks, so that the maximum need not walk through memory in two orders.
+        self.register_buffer("floor", torch.zeros(1, 1, 1, 1), persistent=False)
         self.map_shape: tuple[int, int, int] = (1, 1, 1)
         self.keeps_all = True
 
@@ -62,7 +80,7 @@ class MaskedReLU(nn.Module):
         if mask.dtype != torch.bool or tuple(mask.shape) not in {(channels, height, width), (channels, 1, 1)}:
             raise ValueError(f"mask is {mask.dtype} {tuple(mask.shape)}, this site takes bool {self.map_shape}")
         self.mask = mask.detach().clone().to(self.mask.device)
-        self.keeps_all = bool(mask.all())
+        self._derive()
 
     @property
     def total(self) -> int:
@@ -78,8 +96,7 @@ class MaskedReLU(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if self.keeps_all:
             return F.relu(x)
-        # For the backward pass this keeps one byte a position, not x; and unlike a comparison x > 0, it lets a NaN by.
-        return x.masked_fill((x <= 0) & self.mask, 0)
+        return _FlooredIdentity.apply(x, self.floor.to(x.dtype))
 
     def extra_repr(self) -> str:
         return f"{self.kept} of {self.total} ReLUs"
@@ -89,7 +106,13 @@ class MaskedReLU(nn.Module):
         if stored is not None and tuple(stored.shape) in {self.map_shape, (self.map_shape[0], 1, 1)}:
             self.mask = torch.ones(stored.shape, dtype=torch.bool, device=self.mask.device)
         super()._load_from_state_dict(state_dict, prefix, *args)
+        self._derive()
+
+    def _derive(self) -> None:
+        """What follows from the mask."""
         self.keeps_all = bool(self.mask.all())
+        floor = torch.zeros_like(self.mask, dtype=self.floor.dtype).masked_fill_(~self.mask, -torch.inf)
+        self.floor = floor[None].contiguous(memory_format=torch.channels_last)
 
 
 class BranchNorm2d(nn.Module):

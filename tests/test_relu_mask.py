@@ -22,7 +22,7 @@ from helper.relu_mask import (
     relu_counts,
     relu_totals,
     set_random_masks,
-    site_outputs,
+    site_maps,
 )
 from models import build_model
 from models.layers import MaskedReLU, relu_sites, use_branch
@@ -158,7 +158,8 @@ def test_search_keeps_the_largest_differences(network):
 
 @pytest.mark.parametrize("view", ["clean", "adv"])
 @pytest.mark.parametrize("branches", [1, 2, 3])
-def test_search_compares_post_relu_maps_of_its_view(view, branches, network, batch, make_task, monkeypatch):
+@pytest.mark.parametrize("before_relu", [True, False])
+def test_search_compares_the_maps_of_its_view(view, branches, before_relu, network, batch, make_task, monkeypatch):
     student, teacher = network(branches, seed=1), network(branches, seed=2).eval()
     set_random_masks(student, [500] * len(relu_sites(student)), seed=0)
     objective = parse_objective("rslad+ce+advattn", augmix=True, attack=True, weights=Weights())
@@ -175,11 +176,11 @@ def test_search_compares_post_relu_maps_of_its_view(view, branches, network, bat
     reference = network(branches, seed=1).train()
     reference.load_state_dict(student.state_dict())
     with use_branch(reference, branch), use_branch(teacher, branch):
-        with site_outputs(reference) as own:
+        with site_maps(reference, before_relu=before_relu) as own:
             reference(images)
-        with site_outputs(teacher) as taught:
+        with site_maps(teacher) as taught:
             teacher(images)
-    search = FeatureDifferenceSearch(student, [500] * len(relu_sites(student)), view)
+    search = FeatureDifferenceSearch(student, [500] * len(relu_sites(student)), view, before_relu=before_relu)
     task = make_task(
         student.train(), objective, teacher=teacher, search=search, attack=AttackSettings("pgd", 0.1, 0.1, 1)
     )
