@@ -75,8 +75,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         "--student_maps",
         choices=("before_relu", "after_relu"),
         default="before_relu",
-        help="compare the teacher's post-ReLU maps with what enters the student's ReLU sites (default: it converges), or "
-        "with what leaves them, as published (the masks then swing between two states)",
+        help="compare the teacher's post-ReLU maps with what enters the student's ReLU sites (default: it converges), "
+        "or with what leaves them, as published (the masks then swing between two states)",
     )
     search.add_argument(
         "--mask_freeze_epochs",

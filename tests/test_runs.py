@@ -275,3 +275,14 @@ def test_an_evaluation_goes_on_where_it_was(teacher, tmp_path):
     assert "12.34" in output
     assert "2 measurements are already" in output
     assert len(json.loads(file.read_text())["cells"]) == 3
+
+
+def test_two_processes_measure_what_one_does(teacher, tmp_path, unused_tcp_port):
+    command = f"validate_common_corruptions.py --path {teacher} --steps 2 --batch_size 51 --num_workers 0 --device cpu"
+    run(f"{command} --save_dir {tmp_path}/one")
+    run(f"{command} --save_dir {tmp_path}/two", torchrun(unused_tcp_port))
+    one, two = (json.loads(next((tmp_path / name).rglob("results.json")).read_text()) for name in ("one", "two"))
+    # 355 images: six batches of 51, and one of 49 that the two processes share unevenly.
+    assert one["accuracy"]["images"] == 355
+    assert (one["processes"], two["processes"]) == (1, 2)
+    assert one["accuracy"] == two["accuracy"]
