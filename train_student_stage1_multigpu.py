@@ -22,7 +22,6 @@ from dataset import dataset_spec
 from helper import options
 from helper.data import training_loaders
 from helper.distributed import start_processes
-from helper.engine import Task
 from helper.errors import UserError
 from helper.naming import budget_label, checkpoint_stem, student_folder, student_tag
 from helper.relu_mask import (
@@ -42,6 +41,7 @@ from helper.stage import (
     settle_teacher,
     train_and_report,
 )
+from helper.step import Task
 from models import architecture_of, build_model
 from models.layers import Network, relu_sites
 from sensitivity import load_budget, load_profile

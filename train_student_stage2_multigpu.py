@@ -18,7 +18,6 @@ from helper import options
 from helper.checkpoint import load_model
 from helper.data import training_loaders
 from helper.distributed import start_processes
-from helper.engine import Task
 from helper.errors import UserError
 from helper.naming import checkpoint_stem, student_folder
 from helper.run import RunFolder
@@ -31,6 +30,7 @@ from helper.stage import (
     settle_teacher,
     train_and_report,
 )
+from helper.step import Task
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:

@@ -21,12 +21,12 @@ from distiller_zoo.modes import TEACHER_MODES
 from helper import options
 from helper.data import training_loaders
 from helper.distributed import start_processes
-from helper.engine import Task
 from helper.errors import UserError
 from helper.naming import checkpoint_stem, teacher_folder
 from helper.run import RunFolder
 from helper.script import run_script
 from helper.stage import model_spec, prepare_parallel, settle_objective, train_and_report
+from helper.step import Task
 from models import architecture_of, build_model
 
 

@@ -15,9 +15,10 @@ from tqdm import tqdm
 from helper.attack import AttackSettings
 from helper.checkpoint import describe_model, read_checkpoint, tensors_to_cpu
 from helper.distributed import broadcast_statistics, on_main_process
-from helper.engine import Task, evaluate, train_one_epoch
+from helper.engine import evaluate, train_one_epoch
 from helper.meter import EpochMeter
 from helper.run import RunFolder, plain_arguments
+from helper.step import Task
 from helper.stop import StopSignal
 from helper.views import branch_of
 

@@ -10,10 +10,10 @@ from statistics import mean
 from dataset.corruption_arrays import FOLDERS, SEVERITIES
 from helper.attack import AttackSettings
 from helper.distributed import Processes
-from helper.engine import Task
 from helper.fit import Progress, trained_branches
 from helper.relu_mask import relu_counts
 from helper.run import plain_arguments, versions
+from helper.step import Task
 from models.layers import Network
 
 SCHEMA = "rlnet-results-1"

@@ -23,14 +23,20 @@ from helper.errors import UserError
 
 # Options that may differ between a run and its continuation: they do not change what is computed.
 FREE_OPTIONS = {"data_root", "save_dir", "run_name", "resume", "device", "num_workers", "no_download", "print_freq"}
-FREE_OPTIONS |= {"save_freq", "local_rank", "path_t", "path_s_load"}
+FREE_OPTIONS |= {"save_freq", "local_rank"}
 
 
 class RunFolder:
-    """`resume`: None, 'auto' or a checkpoint file. After construction `checkpoint` is what to go on from, or None."""
+    """Begin the run in `path`, or go on with one: --resume auto with that in `path`, --resume FILE with the file's.
+
+    After construction `checkpoint` is what to go on from, or None.
+    """
 
     def __init__(self, path: Path, stem: str, args: argparse.Namespace, processes: Processes):
-        self.path, self.stem, self.args, self.processes = path, stem, args, processes
+        named = args.resume not in (None, "auto")
+        self.path = Path(args.resume).resolve().parent if named else path
+        self.stem, self.args, self.processes = stem, args, processes
+        # A process that torchrun has brought back goes on, whatever the command line once said.
         resume = "auto" if restarted_by_torchrun() else args.resume
 
         def claim() -> dict | None:
@@ -44,6 +50,10 @@ class RunFolder:
     @property
     def last(self) -> Path:
         return self.path / f"{self.stem}_last.pth"
+
+    @property
+    def results(self) -> Path:
+        return self.path / "results.json"
 
     @property
     def log(self) -> Path:
@@ -119,7 +129,7 @@ class RunFolder:
 
     def write_results(self, results: dict) -> None:
         if self.processes.is_main:
-            write_json(self.path / "results.json", results)
+            write_json(self.results, results)
             if self.writer is not None:
                 self.writer.close()
 

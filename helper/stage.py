@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 from pathlib import Path
 
 import torch
@@ -14,13 +15,14 @@ from helper import options
 from helper.checkpoint import load_teacher, read_file
 from helper.data import Loaders
 from helper.distributed import Processes, data_parallel, synchronise_batch_norm
-from helper.engine import Task, place_model
+from helper.engine import place_model
 from helper.errors import UserError
 from helper.fit import fit, say, test_checkpoints
 from helper.objective import Objective, parse_objective
 from helper.report import results_table, training_results
 from helper.run import RunFolder
 from helper.schedule import make_schedule
+from helper.step import Task
 from helper.views import branch_of, check_branches
 from models import STUDENTS, architecture_of
 from models.layers import BranchNorm2d, ModelSpec, Network
@@ -117,6 +119,9 @@ def train_and_report(
     identity: dict,
 ) -> None:
     """Train the task's student, measure the selected checkpoints on the test set, write and print the results."""
+    if run.checkpoint and run.checkpoint["epoch"] == args.epochs and run.results.exists():
+        say(task, f"{results_table(json.loads(run.results.read_text()))}\nthis run is finished: {run.path}")
+        return
     optimizer = torch.optim.SGD(
         [parameter for parameter in task.student.parameters() if parameter.requires_grad],
         lr=args.learning_rate,

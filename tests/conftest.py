@@ -11,9 +11,9 @@ import pytest
 import torch
 
 from helper.distributed import Processes
-from helper.engine import Task
 from helper.objective import Objective
 from helper.stage import prepare_parallel
+from helper.step import Task
 from models import build_model
 from models.layers import BranchNorm2d, Network
 

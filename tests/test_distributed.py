@@ -13,12 +13,12 @@ import torch.multiprocessing as multiprocessing
 from distiller_zoo.modes import Weights
 from helper import distributed
 from helper.attack import AttackSettings
-from helper.engine import Task, training_loss
 from helper.errors import UserError
 from helper.meter import EpochMeter
 from helper.objective import parse_objective
 from helper.relu_mask import FeatureDifferenceSearch, masks_of, set_random_masks
 from helper.stage import prepare_parallel
+from helper.step import Task, training_loss
 from models import build_model
 from models.layers import relu_sites
 

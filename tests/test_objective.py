@@ -12,7 +12,7 @@ import torch
 from distiller_zoo.attention import attention_loss
 from distiller_zoo.kd import kl_divergence
 from distiller_zoo.modes import MODES, Weights
-from helper import engine
+from helper import step
 from helper.attack import AttackSettings
 from helper.errors import UserError
 from helper.meter import EpochMeter
@@ -161,13 +161,13 @@ def test_mode_equals_its_formula(mode, branches, augmix, network, batch, make_ta
     augmix = "aug" in objective.views
     start, stop, _ = rows_and_branches(branches, augmix)["adv"]
     x_adv = torch.rand(stop - start, 3, 32, 32, generator=torch.Generator().manual_seed(3))
-    monkeypatch.setattr(engine, "attack_images", lambda *_: x_adv)
+    monkeypatch.setattr(step, "attack_images", lambda *_: x_adv)
     hand = ByHand(student, teacher, batch, x_adv, branches, augmix)
     student.train()
     teacher.eval()
     task = make_task(student, objective, teacher=teacher, attack=ATTACK if attack else None)
     views = ["clean", *(["aug"] if augmix else []), *(["adv"] if attack else [])]
-    loss = engine.training_loss(task, batch, 0, EpochMeter(torch.device("cpu")))
+    loss = step.training_loss(task, batch, 0, EpochMeter(torch.device("cpu")))
     want = expected(hand, mode, views)
     torch.testing.assert_close(loss, want, rtol=2e-4, atol=1e-5)
     # The gradients too: TRADES' flows through both sides of its KL.
@@ -196,10 +196,10 @@ def test_teacher_mode_equals_its_formula(
     objective = parse_objective(mode, augmix=augmix, attack=attack, weights=WEIGHTS, with_teacher=False)
     start, stop, _ = rows_and_branches(branches, augmix)["adv"]
     x_adv = torch.rand(stop - start, 3, 32, 32)
-    monkeypatch.setattr(engine, "attack_images", lambda *_: x_adv)
+    monkeypatch.setattr(step, "attack_images", lambda *_: x_adv)
     hand = ByHand(student, student, batch, x_adv, branches, augmix)
     task = make_task(student.train(), objective, attack=ATTACK if attack else None)
-    loss = engine.training_loss(task, batch, 0, EpochMeter(torch.device("cpu")))
+    loss = step.training_loss(task, batch, 0, EpochMeter(torch.device("cpu")))
     torch.testing.assert_close(loss, formula(hand), rtol=1e-4, atol=1e-5)
 
 
@@ -216,7 +216,7 @@ def test_training_attack_maximises_what_its_mode_says(mode, branches, network, b
         return x
 
     task = make_task(student.train(), objective, teacher=teacher.eval(), attack=spy)
-    engine.training_loss(task, batch, 0, EpochMeter(torch.device("cpu")))
+    step.training_loss(task, batch, 0, EpochMeter(torch.device("cpu")))
     start, stop, branch = rows_and_branches(branches, False)["adv"]
     x, labels = batch["clean"][start:stop], batch["label"][start:stop]
     assert torch.equal(seen["x"], x)

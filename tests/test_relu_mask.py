@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from helper import engine
+from helper import step
 from helper.attack import AttackSettings
 from helper.distributed import Processes
 from helper.errors import UserError
@@ -170,7 +170,7 @@ def test_search_compares_the_maps_of_its_view(view, branches, before_relu, netwo
     }
     start, stop = rows[branches]["adv"]
     x_adv = torch.rand(stop - start, 3, 32, 32)
-    monkeypatch.setattr(engine, "attack_images", lambda *_: x_adv)
+    monkeypatch.setattr(step, "attack_images", lambda *_: x_adv)
     images = x_adv if view == "adv" else batch["clean"][slice(*rows[branches]["clean"])]
     branch = branches - 1 if view == "adv" else 0
     reference = network(branches, seed=1).train()
@@ -184,7 +184,7 @@ def test_search_compares_the_maps_of_its_view(view, branches, before_relu, netwo
     task = make_task(
         student.train(), objective, teacher=teacher, search=search, attack=AttackSettings("pgd", 0.1, 0.1, 1)
     )
-    engine.training_loss(task, batch, 0, EpochMeter(torch.device("cpu")))
+    step.training_loss(task, batch, 0, EpochMeter(torch.device("cpu")))
     for name, total in search.sums.items():
         want = (taught[name] - own[name]).abs().sum(0)
         torch.testing.assert_close(total, want, rtol=1e-3, atol=1e-3)
