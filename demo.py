@@ -60,14 +60,14 @@ def main(args) -> None:
     save = Path(args.save_dir).resolve()
     common = f"--dataset {args.dataset} --data_root {shlex.quote(args.data_root)} --save_dir {shlex.quote(str(save))}"
 
-    name = args.model
-    teacher = save / "models" / name / f"{name}_best_TA0.0.pth"
+    name = f"{args.model}_{args.dataset}"
+    teacher = save / "models" / name / f"{args.model}_best_TA0.0.pth"
     searched = save / "student_model" / "stage1" / name / f"{student}_best_TA0.0.pth"
     finished = save / "student_model" / "stage2" / name / f"{student}_stage2_best_TA0.0.pth"
     quoted = {path: shlex.quote(str(path)) for path in (teacher, searched, finished)}
     again = f"--run_name {name} --resume auto"
     distill = f"{common} {ROBUST} {again} --model_s {student} --path_t {quoted[teacher]}"
-    run("train_teacher.py", f"--model {name} {common} {ROBUST} {again}", recipe["teacher"])
+    run("train_teacher.py", f"--model {args.model} {common} {ROBUST} {again}", recipe["teacher"])
     run(
         "train_student_stage1_multigpu.py",
         f"{distill} --relu_budget {budget} --distill kd --robust_train_mode rslad+ce",

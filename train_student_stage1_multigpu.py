@@ -86,7 +86,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     )
     search.add_argument(
         "--mask_patience_tol",
-        type=float,
+        type=options.number,
         default=0.001,
         metavar="D",
         help="freeze the mask earlier when less than this share of its positions changes ... (default: 0.001)",
@@ -112,7 +112,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 def settle_budget(args: argparse.Namespace, student: Network) -> tuple[list[int], str]:
     """(ReLUs per layer, label for names)"""
-    if args.sensitivity:
+    if args.sensitivity is not None:
         named = load_budget(args.sensitivity)
         return budget_from_fractions(student, named.fractions, f"--sensitivity {args.sensitivity}"), named.label
     profile, own = load_profile(architecture_of(args.model_s))

@@ -38,7 +38,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         choices=TEACHER_MODES,
         help="none, pgd (cross-entropy over the views) or trades (default: pgd with an attack, none without)",
     )
-    parser.add_argument("--trades_lambda", type=float, default=6.0, help="weight of the KL of mode trades (default: 6)")
+    parser.add_argument(
+        "--trades_lambda", type=options.number, default=6.0, help="weight of the KL of mode trades (default: 6)"
+    )
     options.add_augment_option(parser)
     options.add_branch_options(parser)
     options.add_attack_options(parser, default="none", steps=7)

@@ -41,7 +41,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     options.add_branch_options(parser)
     options.add_attack_options(parser, default="pgd", steps=20, evaluates=True)
     options.add_data_options(parser, dataset=None, select_on="test")
-    options.add_run_options(parser)
+    options.add_run_options(parser, evaluates=True)
     return parser.parse_args(argv)
 
 

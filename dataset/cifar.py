@@ -10,21 +10,27 @@ import tarfile
 from contextlib import redirect_stderr, redirect_stdout
 from http.client import HTTPException
 from pathlib import Path
-
-from torchvision.datasets import CIFAR10, CIFAR100
-from torchvision.datasets.utils import check_integrity
+from typing import TYPE_CHECKING
 
 from dataset.source import ArraySource
 from helper.errors import UserError
 
+if TYPE_CHECKING:
+    from torchvision.datasets import CIFAR10
+
+# torchvision is imported where it is used: it takes two seconds, and the digits do without.
 PAGE = "https://www.cs.toronto.edu/~kriz/cifar.html"
 
 
 def load_cifar10(root: Path, *, train: bool, download: bool) -> ArraySource:
+    from torchvision.datasets import CIFAR10
+
     return load_cifar(CIFAR10, root, train, download)
 
 
 def load_cifar100(root: Path, *, train: bool, download: bool) -> ArraySource:
+    from torchvision.datasets import CIFAR100
+
     return load_cifar(CIFAR100, root, train, download)
 
 
@@ -50,6 +56,8 @@ def load_cifar(kind: type[CIFAR10], root: Path, train: bool, download: bool) -> 
 
 def find_problem(kind: type[CIFAR10], root: Path) -> str | None:
     """What is wrong with the copy in `root`, or None. Damaged is told apart from missing: a user may want to look."""
+    from torchvision.datasets.utils import check_integrity
+
     folder = root / kind.base_folder
     files = dict([*kind.train_list, *kind.test_list, (kind.meta["filename"], kind.meta["md5"])])
     missing = [name for name in files if not (folder / name).is_file()]

@@ -5,8 +5,10 @@ Written to a temporary file, then renamed; read with weights_only=True, so that 
 
 from __future__ import annotations
 
+import io
 import os
 import pickle
+import warnings
 import zipfile
 from contextlib import suppress
 from dataclasses import asdict
@@ -47,15 +49,16 @@ def replace_file(path: Path, write) -> None:
     except BaseException as error:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
-        # torch.save reports a failed write as RuntimeError.
-        if isinstance(error, OSError) or (isinstance(error, RuntimeError) and "write" in str(error)):
-            reason = getattr(error, "strerror", None) or "the write failed; is the disk full?"
-            raise UserError(f"{path}: {reason}; what was there before is intact") from error
+        if isinstance(error, OSError):
+            raise UserError(f"{path}: {error.strerror or error}; what was there before is intact") from error
         raise
 
 
 def save_checkpoint(path: Path, checkpoint: dict) -> None:
-    replace_file(path, lambda file: torch.save(checkpoint, file))
+    # Through memory, for torch.save hides what the disk says behind a RuntimeError of its own.
+    content = io.BytesIO()
+    torch.save(checkpoint, content)
+    replace_file(path, lambda file: file.write(content.getbuffer()))
 
 
 def read_file(path: str | Path) -> object:
@@ -64,7 +67,9 @@ def read_file(path: str | Path) -> object:
     if not path.is_file():
         raise UserError(f"{path}: no such checkpoint file")
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of foreign pickles, which are refused below
+            return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         if zipfile.is_zipfile(path):
             raise UserError(f"{path}: refused, for it holds Python objects or code beside tensors") from error
@@ -92,7 +97,9 @@ def restore_model(checkpoint: dict, path: str | Path) -> Network:
         arguments = dict(checkpoint["model"])
         model = build_model(arguments.pop("name"), **arguments)
         model.load_state_dict(checkpoint["state_dict"])
-    except (KeyError, TypeError, AttributeError, RuntimeError) as error:
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error
+    except (LookupError, TypeError, AttributeError, RuntimeError) as error:
         raise UserError(f"{path}: its weights do not fit the model it names ({error})") from error
     return model
 

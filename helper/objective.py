@@ -92,8 +92,9 @@ class Objective:
         self, outputs: Mapping[str, Output], targets: Callable[[Term], Tensor | Output]
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss, and every term before its weight by name; `targets(term)` gives what a term is held to."""
-        values = {term.name: KINDS[term.kind](term, outputs[term.view], targets(term)) for term in self.terms}
-        return torch.stack([term.weight * values[term.name] for term in self.terms]).sum(), values
+        values = [KINDS[term.kind](term, outputs[term.view], targets(term)) for term in self.terms]
+        loss = torch.stack([term.weight * value for term, value in zip(self.terms, values, strict=True)]).sum()
+        return loss, {term.name: value for term, value in zip(self.terms, values, strict=True)}
 
 
 def parse_objective(

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import math
 import os
 from collections.abc import Sequence
 from fractions import Fraction
+from pathlib import Path
 
 from dataset import DATASETS
 from helper.attack import ATTACKS, AttackSettings
@@ -32,7 +34,10 @@ class Parser(argparse.ArgumentParser):
 
 def pixels(text: str) -> float:
     """'8/255' or '0.03', in units of the pixel range."""
-    value = float(Fraction(text))
+    try:
+        value = float(Fraction(text))
+    except ZeroDivisionError as error:
+        raise ValueError(text) from error
     if not 0 <= value <= 1:
         raise argparse.ArgumentTypeError(f"{text} does not lie in [0, 1]; write 8/255 or 0.0314")
     return value
@@ -52,14 +57,37 @@ def not_negative(text: str) -> int:
     return value
 
 
+def seed(text: str) -> int:
+    value = not_negative(text)
+    if value >= 2**32:  # the attack's noise is drawn from 32 bits of it
+        raise argparse.ArgumentTypeError(f"{text} is not below 2**32")
+    return value
+
+
+def number(text: str) -> float:
+    """A weight or a rate: finite, and not negative."""
+    value = float(text)
+    if not 0 <= value < math.inf:
+        raise argparse.ArgumentTypeError(f"{text} is not a number from 0 up")
+    return value
+
+
 def epoch_list(text: str) -> list[float]:
     """'150,180,210'; an empty text is no epoch at all."""
-    return [float(part) for part in text.split(",") if part.strip()]
+    return [number(part) for part in text.split(",") if part.strip()]
 
 
-for kind, name in ((pixels, "fraction"), (positive, "whole number"), (not_negative, "whole number")):
-    kind.__name__ = name  # argparse names the type in its error line
-epoch_list.__name__ = "list of epochs"
+def folder_name(text: str) -> str:
+    """One name: a path could name, and so move aside, a folder that is no run."""
+    if Path(text).name != text or text == "..":
+        raise argparse.ArgumentTypeError(f"'{text}' is not the name of a folder; --save_dir says where it lies")
+    return text
+
+
+# argparse names the type in its error line
+for kind in (positive, not_negative, seed):
+    kind.__name__ = "whole number"
+pixels.__name__, epoch_list.__name__ = "fraction", "list of epochs"
 
 
 def add_data_options(parser: Parser, *, dataset: str | None, batch_size: int = 128, select_on: str = "heldout") -> None:
@@ -114,22 +142,24 @@ def add_attack_options(parser: Parser, *, default: str, steps: int, evaluates: b
         group.add_argument("--eval_steps", type=positive, default=20, help="PGD steps in evaluations (default: 20)")
 
 
-def add_run_options(parser: Parser) -> None:
+def add_run_options(parser: Parser, *, evaluates: bool = False) -> None:
     group = parser.add_argument_group("run")
     group.add_argument("--save_dir", default="save", metavar="DIR", help="where runs are written (default: save)")
-    group.add_argument("--run_name", help="name of this run's folder (default: built from the options)")
+    group.add_argument(
+        "--run_name", type=folder_name, help="name of this run's folder (default: built from the options)"
+    )
     group.add_argument(
         "--resume",
         metavar="auto|FILE",
-        help="go on from this run's last checkpoint if there is one (auto), or from a given one. Without --resume a "
-        "finished or broken run of the same name is moved aside, never overwritten",
+        help="auto, as without it: go on with what is measured already; FILE: with the measurements in FILE"
+        if evaluates
+        else "auto: go on from this run's last checkpoint, if there is one; FILE: with the run of that *_last.pth. "
+        "Without --resume an earlier run of the same name is moved aside, never overwritten",
     )
     group.add_argument(
         "--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: a GPU where there is one"
     )
-    group.add_argument(
-        "--seed", type=not_negative, default=0, help="of weights, masks, order, augmentation, attack starts"
-    )
+    group.add_argument("--seed", type=seed, default=0, help="of weights, masks, order, augmentation, attack starts")
     group.add_argument(
         "--print_freq", type=positive, default=10, metavar="N", help="renew the bar's figures every N steps"
     )
@@ -143,7 +173,7 @@ def add_optimizer_options(parser: Parser, *, epochs: int, epochs_alias: str | No
     group = parser.add_argument_group("optimizer (SGD)")
     names = ["--epochs", *([epochs_alias] if epochs_alias else [])]
     group.add_argument(*names, dest="epochs", type=positive, default=epochs, help=f"default: {epochs}")
-    group.add_argument("--learning_rate", type=float, default=learning_rate, help=f"default: {learning_rate}")
+    group.add_argument("--learning_rate", type=number, default=learning_rate, help=f"default: {learning_rate}")
     group.add_argument(
         "--lr_schedule",
         choices=("step", "onecycle"),
@@ -157,9 +187,9 @@ def add_optimizer_options(parser: Parser, *, epochs: int, epochs_alias: str | No
         metavar="E,E,...",
         help="default: after 62.5, 75 and 87.5 %% of the epochs, which is 150,180,210 of 240",
     )
-    group.add_argument("--lr_decay_rate", type=float, default=0.1, help="default: 0.1")
-    group.add_argument("--momentum", type=float, default=0.9, help="default: 0.9")
-    group.add_argument("--weight_decay", type=float, default=5e-4, help="default: 5e-4")
+    group.add_argument("--lr_decay_rate", type=number, default=0.1, help="default: 0.1")
+    group.add_argument("--momentum", type=number, default=0.9, help="default: 0.9")
+    group.add_argument("--weight_decay", type=number, default=5e-4, help="default: 5e-4")
     group.add_argument(
         "--no_sync_bn",
         dest="sync_bn",
@@ -189,11 +219,11 @@ def add_distillation_options(parser: Parser, *, distill: str) -> None:
         help="none, pgd, kl, ard, trades or rslad, with +ce, +attn, +augattn, +advattn; the README has the table "
         "(default: pgd with an attack, none without)",
     )
-    group.add_argument("--gamma", type=float, default=0.5, help="weight of cross-entropy (default: 0.5)")
-    group.add_argument("--alpha", type=float, default=0.5, help="weight of distillation (default: 0.5)")
-    group.add_argument("--beta", type=float, default=1000.0, help="weight of attention transfer (default: 1000)")
-    group.add_argument("--kd_T", type=float, default=4.0, help="temperature of distillation (default: 4)")
-    group.add_argument("--trades_lambda", type=float, default=6.0, help="weight of the KL of mode trades (default: 6)")
+    group.add_argument("--gamma", type=number, default=0.5, help="weight of cross-entropy (default: 0.5)")
+    group.add_argument("--alpha", type=number, default=0.5, help="weight of distillation (default: 0.5)")
+    group.add_argument("--beta", type=number, default=1000.0, help="weight of attention transfer (default: 1000)")
+    group.add_argument("--kd_T", type=number, default=4.0, help="temperature of distillation (default: 4)")
+    group.add_argument("--trades_lambda", type=number, default=6.0, help="weight of the KL of mode trades (default: 6)")
     group.add_argument(
         "--distill",
         choices=("kd", "attention"),

@@ -11,11 +11,8 @@ import argparse
 import fcntl
 import json
 import platform
+from importlib import metadata
 from pathlib import Path
-
-import numpy
-import torch
-import torchvision
 
 from helper.checkpoint import read_checkpoint, replace_file, save_checkpoint
 from helper.distributed import Processes, on_main_process, restarted_by_torchrun
@@ -143,9 +140,5 @@ def plain_arguments(args: argparse.Namespace) -> dict:
 
 
 def versions() -> dict[str, str]:
-    return {
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "torchvision": torchvision.__version__,
-        "numpy": numpy.__version__,
-    }
+    packages = {name: metadata.version(name) for name in ("torch", "torchvision", "numpy")}
+    return {"python": platform.python_version(), **packages}

@@ -26,6 +26,8 @@ def run_script(main: Callable[[argparse.Namespace], None], parse_args: Callable[
         if not lost_a_peer(error):
             raise
         leave_with("another process of this run has ended, and took this one with it")
+    except KeyboardInterrupt:  # while there is no StopSignal, hence nothing to save
+        leave_with("interrupted", 130)
     except SystemExit as stop:
         leave(stop.code)
     leave(0)
@@ -36,11 +38,11 @@ def lost_a_peer(error: RuntimeError) -> bool:
     return "closed by peer" in str(error) or "reset by peer" in str(error) or isinstance(error, dist.DistNetworkError)
 
 
-def leave_with(message: str) -> None:
+def leave_with(message: str, status: int = 2) -> None:
     rank = os.environ.get("RANK", "0")
     prefix = "error" if rank == "0" else f"error (process {rank})"
     print(f"{prefix}: {' '.join(message.split())}", file=sys.stderr)
-    leave(2)
+    leave(status)
 
 
 def leave(status: int) -> None:

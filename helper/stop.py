@@ -28,12 +28,16 @@ class StopSignal:
         """Whether any process was asked to stop. All processes must ask together."""
         return any_process(self._requested)
 
-    @contextmanager
-    def all_saved(self) -> Iterator[None]:
-        """Within the context there is nothing to save before an exit."""
+    def nothing_to_save(self) -> None:
+        """From here on a signal ends the process at once, and so does one that has come already."""
         self._all_saved = True
         if self._requested:
             raise SystemExit(0)
+
+    @contextmanager
+    def all_saved(self) -> Iterator[None]:
+        """Within the context there is nothing to save before an exit."""
+        self.nothing_to_save()
         try:
             yield
         finally:

@@ -43,7 +43,8 @@ def load_budget(name: str) -> NamedBudget:
         return NamedBudget(path.stem, *labels, int(content["image_size"]), str(content["source"]), fractions)
     except (yaml.YAMLError, KeyError, TypeError, ValueError) as error:
         raise UserError(
-            f"{path}: not a budget file ({error!r}); it needs label, model, dataset, image_size, source and fractions"
+            f"{path}: not a budget file ({type(error).__name__}: {error}); "
+            "it needs label, model, dataset, image_size, source and fractions"
         ) from error
 
 

@@ -24,7 +24,7 @@ from helper.relu_mask import (
     set_random_masks,
     site_maps,
 )
-from models import build_model
+from models import ARCHITECTURES, build_model, student_name
 from models.layers import MaskedReLU, relu_sites, use_branch
 from sensitivity import budget_names, load_budget, load_profile
 
@@ -200,3 +200,20 @@ def test_search_state_survives(network):
     other = FeatureDifferenceSearch(network(), search.budget, "clean")
     other.load_state_dict(state, Processes(0, 1, torch.device("cpu")).is_main)
     assert all(torch.equal(other.sums[name], total) for name, total in search.sums.items())
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_every_architecture_can_be_masked(architecture):
+    model = build_model(student_name(architecture), num_classes=10, image_size=32)
+    sites = relu_sites(model)
+    total = sum(site.total for site in sites.values())
+    profile, own = load_profile(architecture)
+    budget = allocate_budget(model, total // 7, profile if own else interpolate_profile(profile, len(sites)))
+    x = torch.rand(2, 3, 32, 32)
+    with torch.no_grad():
+        plain = model.eval()(x)
+        set_random_masks(model, budget, seed=0)
+        masked = model(x)
+    assert relu_totals(model) == (total // 7, total)
+    assert torch.isfinite(masked).all()
+    assert not torch.allclose(plain, masked)
