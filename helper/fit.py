@@ -19,7 +19,7 @@ from helper.engine import evaluate, train_one_epoch
 from helper.meter import EpochMeter
 from helper.run import RunFolder, plain_arguments
 from helper.step import Task
-from helper.stop import StopSignal
+from helper.stop import Stopped, StopSignal
 from helper.views import branch_of
 
 
@@ -117,8 +117,8 @@ def fit(
             description=f"epoch {progress.epoch + 1}/{args.epochs}",
         )
         if statistics is None:
-            say(task, f"stopped after step {progress.step} of epoch {progress.epoch + 1}; go on with --resume auto")
-            raise SystemExit(0)
+            step = f"step {progress.step} of epoch {progress.epoch + 1}"
+            raise Stopped(f"stopped after {step}; go on with --resume auto")
         with stop.all_saved():
             accuracy = evaluate(
                 task.student,

@@ -103,7 +103,9 @@ def add_data_options(parser: Parser, *, dataset: str | None, batch_size: int = 1
         default=batch_size,
         help=f"images a step over all processes together (default: {batch_size})",
     )
-    workers = min(4, os.cpu_count() or 1)
+    # A scheduler may have given us fewer cores than the machine has.
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    workers = min(4, cores)
     group.add_argument(
         "--num_workers", type=not_negative, default=workers, help=f"loader processes per process (default: {workers})"
     )

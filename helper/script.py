@@ -11,6 +11,7 @@ import torch.distributed as dist
 
 from helper.distributed import wait_for_all
 from helper.errors import UserError
+from helper.stop import Stopped
 
 
 def run_script(main: Callable[[argparse.Namespace], None], parse_args: Callable[[], argparse.Namespace]) -> None:
@@ -28,6 +29,9 @@ def run_script(main: Callable[[argparse.Namespace], None], parse_args: Callable[
         leave_with("another process of this run has ended, and took this one with it")
     except KeyboardInterrupt:  # while there is no StopSignal, hence nothing to save
         leave_with("interrupted", 130)
+    except Stopped as stop:
+        if os.environ.get("RANK", "0") == "0":
+            print(stop)
     except SystemExit as stop:
         leave(stop.code)
     leave(0)

@@ -9,6 +9,10 @@ from contextlib import contextmanager
 from helper.distributed import any_process
 
 
+class Stopped(SystemExit):
+    """The run was asked to stop, and nothing of it is unsaved."""
+
+
 class StopSignal:
     """Ask `requested` after every step. A signal that comes while everything is saved ends the process at once."""
 
@@ -22,7 +26,7 @@ class StopSignal:
         # A launcher and a terminal may both pass the same signal on, so a second one means no more than the first.
         self._requested = True
         if self._all_saved:
-            raise SystemExit(0)
+            self.nothing_to_save()
 
     def requested(self) -> bool:
         """Whether any process was asked to stop. All processes must ask together."""
@@ -32,7 +36,7 @@ class StopSignal:
         """From here on a signal ends the process at once, and so does one that has come already."""
         self._all_saved = True
         if self._requested:
-            raise SystemExit(0)
+            raise Stopped("stopped; go on with --resume auto")
 
     @contextmanager
     def all_saved(self) -> Iterator[None]:
