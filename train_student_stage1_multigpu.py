@@ -37,8 +37,7 @@ from helper.stage import (
     model_spec,
     prepare_parallel,
     prepare_teacher,
-    settle_objective,
-    settle_teacher,
+    settle_distillation,
     train_and_report,
 )
 from helper.step import Task
@@ -124,8 +123,7 @@ def settle_budget(args: argparse.Namespace, student: Network) -> tuple[list[int]
 def main(args: argparse.Namespace) -> None:
     # Processes and options
     processes = start_processes(args.device)
-    teacher, teacher_name = settle_teacher(args)
-    objective = settle_objective(args, processes, with_teacher=True)
+    teacher, teacher_name, objective = settle_distillation(args, processes)
     compared = COMPARED_VIEW[args.mask_calculation]
     if compared not in objective.views:
         raise UserError(f"--mask_calculation {args.mask_calculation} needs the {compared} view; add --attack_mode pgd")

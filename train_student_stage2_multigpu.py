@@ -26,8 +26,7 @@ from helper.stage import (
     check_checkpoint,
     prepare_parallel,
     prepare_teacher,
-    settle_objective,
-    settle_teacher,
+    settle_distillation,
     train_and_report,
 )
 from helper.step import Task
@@ -55,8 +54,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 def main(args: argparse.Namespace) -> None:
     # Processes and options
     processes = start_processes(args.device)
-    teacher, teacher_name = settle_teacher(args)
-    objective = settle_objective(args, processes, with_teacher=True)
+    teacher, teacher_name, objective = settle_distillation(args, processes)
 
     # Student
     torch.manual_seed(args.seed)

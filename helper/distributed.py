@@ -46,13 +46,17 @@ def start_processes(device: str) -> Processes:
         torch.cuda.set_device(chosen)
     count = int(os.environ.get("WORLD_SIZE", 1))
     if count > 1 and not dist.is_initialized():
-        dist.init_process_group("cpu:gloo,cuda:nccl" if on_cuda else "gloo")
+        # torchrun's store outlives a restart, and holds the addresses of the dead: every attempt gets its own corner.
+        store, rank, count = next(dist.rendezvous("env://"))
+        store = dist.PrefixStore(f"attempt{restarts()}", store)
+        backend = "cpu:gloo,cuda:nccl" if on_cuda else "gloo"
+        dist.init_process_group(backend, store=store, rank=rank, world_size=count)
     return Processes(int(os.environ.get("RANK", 0)), count, chosen)
 
 
-def restarted_by_torchrun() -> bool:
-    """Whether torchrun --max_restarts has brought this process back."""
-    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0)) > 0
+def restarts() -> int:
+    """How often torchrun --max_restarts has brought this process back."""
+    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0))
 
 
 def sum_over_processes(tensors: Sequence[Tensor]) -> list[Tensor]:

@@ -138,6 +138,10 @@ def parse_objective(
         attended = [Term(1 / len(attention), "at", ATTENTION_TOKENS[token], TEACHER) for token in attention]
         terms = terms + scaled(attended, weights.beta)
     terms = [term for term in terms if term.weight]
+    if any(term.weight < 0 for term in terms):
+        raise UserError(
+            f"--robust_train_mode {mode}: --alpha {weights.alpha} is above 1: the clean view would count < 0"
+        )
     if not terms:
         raise UserError(f"--robust_train_mode {mode}: gamma, alpha and beta leave no term in the loss")
     temperature = weights.temperature if chosen.attack_target == TEACHER_CLEAN else 1.0

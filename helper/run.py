@@ -15,7 +15,7 @@ from importlib import metadata
 from pathlib import Path
 
 from helper.checkpoint import read_checkpoint, replace_file, save_checkpoint
-from helper.distributed import Processes, on_main_process, restarted_by_torchrun
+from helper.distributed import Processes, on_main_process, restarts
 from helper.errors import UserError
 
 # Options that may differ between a run and its continuation: they do not change what is computed.
@@ -34,7 +34,7 @@ class RunFolder:
         self.path = Path(args.resume).resolve().parent if named else path
         self.stem, self.args, self.processes = stem, args, processes
         # A process that torchrun has brought back goes on, whatever the command line once said.
-        resume = "auto" if restarted_by_torchrun() else args.resume
+        resume = "auto" if restarts() else args.resume
 
         def claim() -> dict | None:
             self._lock()

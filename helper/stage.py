@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from dataset import DatasetSpec, dataset_spec
-from distiller_zoo.modes import ATTENTION_TOKENS, Weights
+from distiller_zoo.modes import ATTENTION_TOKENS, TEACHER, Weights
 from helper import options
 from helper.checkpoint import load_teacher, read_file
 from helper.data import Loaders
@@ -56,11 +56,26 @@ def model_spec(data: DatasetSpec, branches: int) -> ModelSpec:
     return ModelSpec(data.num_classes, data.image_size, branches, data.mean, data.std)
 
 
-def settle_teacher(args: argparse.Namespace) -> tuple[Network, str]:
-    """(teacher, its name) from --path_t, and --dataset from it where none was given.
+def settle_distillation(args: argparse.Namespace, processes: Processes) -> tuple[Network, str, Objective]:
+    """(teacher, its name, objective) of a student's stage, and --dataset from the teacher where none was given.
 
-    Raises UserError where an option contradicts the checkpoint: data set, branches or architecture.
+    Raises UserError where options contradict the teacher's checkpoint: data set, architecture, branches, or one of
+    these that it never trained.
     """
+    teacher, checkpoint = _find_teacher(args)
+    objective = settle_objective(args, processes, with_teacher=True)
+    asked = {term.view for term in objective.terms if term.target == TEACHER}
+    for view in sorted(asked):
+        branch = branch_of(view, teacher.spec.branches)
+        if branch not in checkpoint.get("trained_branches", [0]):
+            raise UserError(
+                f"the objective asks the teacher about the {view} view, and {args.path_t} never trained its branch "
+                f"{branch}, which that view takes; train a teacher with that view, or choose another mode"
+            )
+    return teacher, checkpoint["model"]["name"], objective
+
+
+def _find_teacher(args: argparse.Namespace) -> tuple[Network, dict]:
     if args.model_s not in STUDENTS:
         raise UserError(f"--model_s {args.model_s} is no student; known are {', '.join(STUDENTS)}")
     if args.dataset is None:
@@ -70,8 +85,12 @@ def settle_teacher(args: argparse.Namespace) -> tuple[Network, str]:
             raise UserError(f"{args.path_t} does not name its data set; add --dataset")
     branches = options.branch_count(args)
     teacher, checkpoint = load_teacher(args.path_t, model_spec(dataset_spec(args.dataset), branches), args.model_s)
+    if checkpoint.get("stage", 0) != 0:
+        raise UserError(
+            f"--path_t {args.path_t} is of stage {checkpoint['stage']}; a teacher comes from train_teacher.py"
+        )
     check_checkpoint(args, args.path_t, checkpoint)
-    return teacher, checkpoint["model"]["name"]
+    return teacher, checkpoint
 
 
 def check_checkpoint(args: argparse.Namespace, path: str, checkpoint: dict) -> None:
