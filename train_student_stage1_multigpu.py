@@ -100,12 +100,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         help="the student's first weights (default: random)",
     )
     options.add_distillation_options(parser, distill="kd")
-    options.add_augment_option(parser)
-    options.add_branch_options(parser)
-    options.add_attack_options(parser, default="none", steps=7)
-    options.add_data_options(parser, dataset=None)
-    options.add_optimizer_options(parser, epochs=150, epochs_alias="--t1_epochs", learning_rate=0.05)
-    options.add_run_options(parser)
+    options.add_training_options(parser, dataset=None, epochs=150, epochs_alias="--t1_epochs", learning_rate=0.05)
     return parser.parse_args(argv)
 
 

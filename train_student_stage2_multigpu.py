@@ -42,12 +42,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         help="train dense weights. There are no others here: accepted so that published commands run as they are",
     )
     options.add_distillation_options(parser, distill="attention")
-    options.add_augment_option(parser)
-    options.add_branch_options(parser)
-    options.add_attack_options(parser, default="none", steps=7)
-    options.add_data_options(parser, dataset=None)
-    options.add_optimizer_options(parser, epochs=240, epochs_alias="--t2_epochs", learning_rate=0.01)
-    options.add_run_options(parser)
+    options.add_training_options(parser, dataset=None, epochs=240, epochs_alias="--t2_epochs", learning_rate=0.01)
     return parser.parse_args(argv)
 
 

@@ -41,12 +41,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--trades_lambda", type=options.number, default=6.0, help="weight of the KL of mode trades (default: 6)"
     )
-    options.add_augment_option(parser)
-    options.add_branch_options(parser)
-    options.add_attack_options(parser, default="none", steps=7)
-    options.add_data_options(parser, dataset="digits")
-    options.add_optimizer_options(parser, epochs=240, epochs_alias=None, learning_rate=0.05)
-    options.add_run_options(parser)
+    options.add_training_options(parser, dataset="digits", epochs=240, epochs_alias=None, learning_rate=0.05)
     return parser.parse_args(argv)
 
 

@@ -201,6 +201,18 @@ def add_optimizer_options(parser: Parser, *, epochs: int, epochs_alias: str | No
     )
 
 
+def add_training_options(
+    parser: Parser, *, dataset: str | None, epochs: int, epochs_alias: str | None, learning_rate: float
+) -> None:
+    """Everything that all three stages take."""
+    add_augment_option(parser)
+    add_branch_options(parser)
+    add_attack_options(parser, default="none", steps=7)
+    add_data_options(parser, dataset=dataset)
+    add_optimizer_options(parser, epochs=epochs, epochs_alias=epochs_alias, learning_rate=learning_rate)
+    add_run_options(parser)
+
+
 def add_augment_option(parser: Parser) -> None:
     parser.add_argument(
         "--augment_mode", choices=("none", "augmix"), default="none", help="augmix adds the AugMix view (default: none)"
