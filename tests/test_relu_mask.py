@@ -204,16 +204,18 @@ def test_search_state_survives(network):
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_every_architecture_can_be_masked(architecture):
+    torch.manual_seed(0)
     model = build_model(student_name(architecture), num_classes=10, image_size=32)
     sites = relu_sites(model)
     total = sum(site.total for site in sites.values())
     profile, own = load_profile(architecture)
     budget = allocate_budget(model, total // 7, profile if own else interpolate_profile(profile, len(sites)))
-    x = torch.rand(2, 3, 32, 32)
+    x = torch.rand(4, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    # By batch statistics: by those of an untrained network, MobileNetV2's signal dies out over its 52 layers.
     with torch.no_grad():
-        plain = model.eval()(x)
+        plain = model.train()(x)
         set_random_masks(model, budget, seed=0)
         masked = model(x)
     assert relu_totals(model) == (total // 7, total)
     assert torch.isfinite(masked).all()
-    assert not torch.allclose(plain, masked)
+    assert (plain - masked).abs().max() > 0.1 * plain.abs().max()
