@@ -20,7 +20,7 @@ from helper.meter import EpochMeter
 from helper.run import RunFolder, plain_arguments
 from helper.step import Task
 from helper.stop import Stopped, StopSignal
-from helper.views import branch_of
+from helper.views import branch_of, branches_of
 
 
 @dataclass
@@ -40,7 +40,7 @@ class Progress:
 
 
 def trained_branches(task: Task) -> list[int]:
-    return sorted({branch_of(view, task.branches) for view in task.views})
+    return branches_of(task.views, task.branches)
 
 
 def fit(

@@ -93,6 +93,12 @@ class RunFolder:
                 )
         return checkpoint
 
+    def finished_results(self) -> dict | None:
+        """The results of the run that we were to go on with, where there is nothing left to do."""
+        if self.checkpoint and self.checkpoint["epoch"] == self.args.epochs and self.results.exists():
+            return json.loads(self.results.read_text())
+        return None
+
     def open_logs(self, first_epoch: int) -> None:
         """Keep what log.jsonl says of epochs before `first_epoch`, and let TensorBoard go on from there."""
         self.writer = None

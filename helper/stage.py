@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 
 import torch
@@ -14,7 +13,7 @@ from distiller_zoo.modes import ATTENTION_TOKENS, TEACHER, Weights
 from helper import options
 from helper.checkpoint import load_teacher, read_file
 from helper.data import Loaders
-from helper.distributed import Processes, data_parallel, synchronise_batch_norm
+from helper.distributed import Processes, data_parallel, on_main_process, synchronise_batch_norm
 from helper.engine import place_model
 from helper.errors import UserError
 from helper.fit import fit, say, test_checkpoints
@@ -23,7 +22,7 @@ from helper.report import results_table, training_results
 from helper.run import RunFolder
 from helper.schedule import make_schedule
 from helper.step import Task
-from helper.views import branch_of, check_branches
+from helper.views import branch_of, branches_of, check_branches
 from models import STUDENTS, architecture_of
 from models.layers import BranchNorm2d, ModelSpec, Network
 
@@ -113,7 +112,7 @@ def _branches(count: int) -> str:
 def prepare_parallel(model: Network, objective: Objective, processes: Processes, *, sync_bn: bool) -> nn.Module:
     """Move the student to its device and wrap it for training; branches that no view takes are not trained."""
     place_model(model, processes.device)
-    used = {branch_of(view, model.spec.branches) for view in objective.views}
+    used = branches_of(objective.views, model.spec.branches)
     for module in model.modules():
         if isinstance(module, BranchNorm2d):
             for branch, norm in enumerate(module.branches):
@@ -138,8 +137,9 @@ def train_and_report(
     identity: dict,
 ) -> None:
     """Train the task's student, measure the selected checkpoints on the test set, write and print the results."""
-    if run.checkpoint and run.checkpoint["epoch"] == args.epochs and run.results.exists():
-        say(task, f"{results_table(json.loads(run.results.read_text()))}\nthis run is finished: {run.path}")
+    # The main process's word: other machines need not see its files, and all must take the same way.
+    if finished := on_main_process(run.finished_results):
+        say(task, f"{results_table(finished)}\nthis run is finished: {run.path}")
         return
     optimizer = torch.optim.SGD(
         [parameter for parameter in task.student.parameters() if parameter.requires_grad],

@@ -38,6 +38,11 @@ def branch_of(view: str, branches: int) -> int:
     return {"clean": 0, "aug": 1 if branches == 3 else 0, "adv": branches - 1}[view]
 
 
+def branches_of(views: Sequence[str], branches: int) -> list[int]:
+    """The branches that some view takes; the others are not trained."""
+    return sorted({branch_of(view, branches) for view in views})
+
+
 def check_branches(branches: int, views: Sequence[str]) -> None:
     """Raise UserError where the adversarial branch would never see an image."""
     if branches > 1 and "adv" not in views:
