@@ -1,33 +1,50 @@
 """Clean, adversarial and common-corruption accuracy of any checkpoint of this project, through every trained branch.
 
-    python validate_common_corruptions.py --model ResNet18 --validate_mode Normal_Network --attack_mode pgd \\
-        --steps 20 --path save/models/ResNet18_cifar10_augmix_pgd_2BN_batch128/ResNet18_best_TA0.0.pth --use2BN
+    python validate_common_corruptions.py --path save/models/ResNet18_.../ResNet18_best_TA0.0.pth
+    python validate_common_corruptions.py --path CHECKPOINT --restarts 5 --baseline save/validation/plain/results.json
+    python validate_common_corruptions.py --path CHECKPOINT --attack_mode autoattack --limit_val_batches 8
+    python validate_common_corruptions.py --path CHECKPOINT --generate --frost_dir DIR
 
-CA is measured on the test set, AdvA under an attack through the very branch that predicts, and NPA where the arrays of
-CIFAR-10-C or CIFAR-100-C lie under --data_root. Writes save/validation/<run>_<checkpoint>/results.json. A measurement
-that is finished is on disk at once: the same command goes on where a killed one was.
+CA is measured on the test set; AdvA under FGSM, PGD and, where asked for, AutoAttack, each through the very branch that
+predicts; NPA on the corrupted test set below --data_root, published or written by make_corruptions.py, or corrupted as
+it is read (--generate). Writes results.json, results.csv and figures into save/validation/<run>_<checkpoint>/. A
+measurement that is finished is on disk at once: the same command goes on where a killed one was, and other options add
+to what is there.
 """
 
 from __future__ import annotations
 
 import argparse
-from functools import partial
 from pathlib import Path
 from statistics import mean
 from time import perf_counter
 
-from dataset import dataset_spec, heldout_split
-from dataset.corruption_arrays import CORRUPTIONS, SEVERITIES, corrupted_source, find_corruptions
+from dataset import Subset, dataset_spec, heldout_split
+from dataset.corrupted_sets import FOLDERS
+from dataset.corruptions import CORRUPTIONS, SEVERITIES
 from helper import options
-from helper.checkpoint import load_model
-from helper.data import evaluation_loader, read_split
-from helper.distributed import start_processes
-from helper.engine import evaluate, place_model
+from helper.autoattack import check_installed
+from helper.checkpoint import load_model, replace_file
+from helper.corruption_error import baseline_warnings, check_baseline, corruption_errors
+from helper.data import find_corrupted, read_split
+from helper.distributed import on_main_process, start_processes
+from helper.engine import place_model
 from helper.errors import UserError
+from helper.evaluation import Evaluation
+from helper.evaluation_options import (
+    add_corruption_options,
+    add_evaluation_attack_options,
+    chosen_corruptions,
+    evaluation_attacks,
+)
+from helper.examples import example_columns
+from helper.figures import example_images, mask_maps, run_figures, save_figure
 from helper.measurements import Measurements, file_digest
-from helper.report import base_results, corruption_table, results_table
-from helper.run import write_json
+from helper.report import base_results, read_results
+from helper.run import lock_folder, read_log, write_json
 from helper.script import run_script
+from helper.self_checks import warnings_of
+from helper.tables import corruption_table, counted, results_csv, results_table
 from models import STUDENTS
 
 MODES = {False: "Normal_Network", True: "Custom_Network"}  # by whether the model is a masked student
@@ -38,8 +55,22 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--path", required=True, metavar="FILE", help="the checkpoint")
     parser.add_argument("--model", help="its model, to make sure (default: what the checkpoint says)")
     parser.add_argument("--validate_mode", choices=MODES.values(), help="all-ReLU or masked network, to make sure")
+    parser.add_argument("--no_figures", action="store_true", help="write no figures")
     options.add_branch_options(parser)
-    options.add_attack_options(parser, default="pgd", steps=20, evaluates=True)
+    add_evaluation_attack_options(parser)
+    group = parser.add_argument_group("corruptions")
+    add_corruption_options(group)
+    group.add_argument("--corruption_dir", metavar="DIR", help=f"default: {', '.join(FOLDERS.values())} in --data_root")
+    group.add_argument(
+        "--generate",
+        action="store_true",
+        help="corrupt the test set as it is read: the images that make_corruptions.py --seed SEED writes",
+    )
+    group.add_argument(
+        "--baseline",
+        metavar="FILE",
+        help="results.json of another network on the same corruptions: gives mCE and relative mCE",
+    )
     options.add_data_options(parser, dataset=None, select_on="test")
     options.add_run_options(parser, evaluates=True)
     return parser.parse_args(argv)
@@ -57,6 +88,8 @@ def check_options(args: argparse.Namespace, checkpoint: dict) -> None:
     ):
         if value is not None and value != stored:
             raise UserError(f"{option} {value} contradicts {args.path}, which has {stored}")
+    if args.attack_mode == "autoattack":
+        check_installed()
 
 
 def main(args: argparse.Namespace) -> None:
@@ -65,57 +98,48 @@ def main(args: argparse.Namespace) -> None:
     processes = start_processes(args.device)
     model, checkpoint = load_model(args.path)
     check_options(args, checkpoint)
-    data, attack = dataset_spec(checkpoint["dataset"]), options.training_attack(args)
-    branches = checkpoint["trained_branches"]
+    data, branches = dataset_spec(checkpoint["dataset"]), checkpoint["trained_branches"]
+    attacks = evaluation_attacks(args)
+    main_attack = next((attack for attack in reversed(attacks) if attack.name != "autoattack"), None)
+    corruptions, args.severities = chosen_corruptions(args.corruptions), sorted(set(args.severities))
+    baseline = args.baseline and read_results(args.baseline)
+    if baseline:
+        check_baseline(baseline, args.baseline, data.name, corruptions, args.severities)
     place_model(model, processes.device).eval()
 
     # Data, and where the figures go
     heldout = args.select_on == "heldout"
     source = read_split(args, data, processes, train=heldout)
-    loader = evaluation_loader(args, data, processes, source, heldout_split(source.labels)[1] if heldout else None)
-    corruptions = find_corruptions(data.name, args.data_root)
+    if heldout:
+        source = Subset(source, heldout_split(source.labels)[1])
+    corrupted, without = find_corrupted(args, data, source, corruptions)
     path = Path(args.path)
-    folder = Path(args.save_dir, "validation", args.run_name or f"{path.parent.name}_{path.stem}")
-    settings = {name: getattr(args, name) for name in ("attack_mode", "eps", "step_size", "steps", "seed")}
-    settings |= {"limit_val_batches": args.limit_val_batches, "batch_size": args.batch_size, "heldout": heldout}
-    settings |= {"checkpoint": file_digest(path), "corruptions": corruptions and str(corruptions.resolve())}
+    folder = Path(args.save_dir, "validation", args.run_name or f"{path.resolve().parent.name}_{path.stem}")
+    lock = []
+    on_main_process(lambda: lock.append(lock_folder(folder)))
     named = args.resume not in (None, "auto")
     file = Path(args.resume) if named else folder / "measurements.json"
-    measured = Measurements(file, settings, processes, must_match=named)
+    measured = Measurements(file, file_digest(path), processes, must_match=named)
 
     # Measurements, each on disk before the next begins
-    measure = partial(evaluate, model, processes=processes, seed=args.seed)
-    accuracy = dict(measured.take("clean", lambda: measure(loader, clean_branches=branches, description="clean")))
-    for branch in branches if attack else []:
-        found = measured.take(
-            f"{attack.name} branch {branch}",
-            lambda branch=branch: measure(
-                loader,
-                clean_branches=[],
-                attack_branches=[branch],
-                attack=attack,
-                description=f"{attack.name} on branch {branch}",
-            ),
-        )
-        accuracy["AdvA"] = accuracy["AdvA"] | found["AdvA"]
-    if corruptions:
-        grid = {str(branch): {name: [] for name in CORRUPTIONS} for branch in branches}
-        for name in CORRUPTIONS:
-            for severity in SEVERITIES:
-                found = measured.take(
-                    f"{name} {severity}",
-                    lambda name=name, severity=severity: measure(
-                        evaluation_loader(
-                            args, data, processes, corrupted_source(corruptions, name, severity, data.image_size)
-                        ),
-                        clean_branches=branches,
-                        description=f"{name} {severity}",
-                    ),
-                )
-                for branch, value in found["CA"].items():
-                    grid[branch][name].append(value)
-        accuracy["corruptions"] = grid
-        accuracy["NPA"] = {branch: mean(mean(row) for row in rows.values()) for branch, rows in grid.items()}
+    evaluation = Evaluation(model, branches, data, source, measured, processes, args)
+    found = evaluation.self_checks()
+    accuracy = evaluation.clean()
+    if attacks:
+        accuracy["attacks"] = {attack.name: evaluation.attack(attack) for attack in attacks}
+        accuracy["AdvA"] = accuracy["attacks"][main_attack.name]
+    if corrupted:
+        accuracy["severities"] = args.severities
+        accuracy["corruptions"] = evaluation.corruptions(corrupted, corruptions, args.severities)
+        if set(CORRUPTIONS) <= set(corruptions) and args.severities == list(SEVERITIES):
+            accuracy["NPA"] = {
+                branch: mean(mean(row) for row in counted(rows).values())
+                for branch, rows in accuracy["corruptions"].items()
+            }
+    undefined = []
+    if baseline:
+        errors, undefined = corruption_errors(accuracy, baseline)
+        accuracy |= errors
 
     # Results
     results = base_results(
@@ -126,14 +150,36 @@ def main(args: argparse.Namespace) -> None:
         model_name=checkpoint["model"]["name"],
         dataset=data.name,
         branches=branches,
-        attack=attack,
+        attack=main_attack,
         accuracy=accuracy,
         seconds=perf_counter() - started,
     )
     results |= {"checkpoint": str(path), "measured_on": "heldout" if heldout else "test"}
+    results["corrupted_images"] = corrupted and corrupted.provenance.in_results()
+    results["warnings"] += warnings_of(found, accuracy, checkpoint.get("args", {}).get("select_on")) + undefined
+    if baseline:
+        results["warnings"] += baseline_warnings(results, baseline)
     if processes.is_main:
         write_json(folder / "results.json", results)
-        print(f"{results_table(results)}\n{corruption_table(results)}\nwritten to {folder}")
+        replace_file(folder / "results.csv", lambda file: file.write(results_csv(results).encode()))
+        if not args.no_figures:
+            labels, columns = example_columns(
+                model,
+                branches,
+                data,
+                source,
+                attack=main_attack,
+                corrupted=corrupted,
+                corruptions=corruptions,
+                seed=args.seed,
+                device=processes.device,
+            )
+            figures = run_figures(results, read_log(path.parent))
+            figures |= {"mask_maps": mask_maps(model), "examples": example_images(columns, labels)}
+            for name, figure in figures.items():
+                save_figure(figure, folder / "figures" / name)
+        print(results_table(results), corruption_table(results) or f"NPA: {without}", sep="\n\n")
+        print(f"written to {folder}")
 
 
 if __name__ == "__main__":

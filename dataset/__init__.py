@@ -14,7 +14,7 @@ from dataset.cifar import load_cifar10, load_cifar100
 from dataset.digits import load_digits
 from dataset.heldout import heldout_split
 from dataset.imagenet import load_imagenet
-from dataset.source import ArraySource, FileSource, ImageSource
+from dataset.source import ArraySource, FileSource, ImageSource, Subset
 from dataset.tiny_imagenet import load_tiny_imagenet
 from helper.errors import UserError
 
@@ -24,6 +24,7 @@ __all__ = [
     "DatasetSpec",
     "FileSource",
     "ImageSource",
+    "Subset",
     "dataset_spec",
     "heldout_split",
     "load_dataset",

@@ -60,22 +60,39 @@ class ShardedBatches(Sampler[list[tuple[int, int]]]):
 class ShardedEval(Sampler[list[int]]):
     """Evaluation batches of positions, in order. No image is repeated to fill up a batch, none is left out.
 
-    `limit` is the most global batches. A process that has no row of the last batch yields nothing for it.
+    `limit` is the most global batches. A process that has no row of the last batch yields nothing for it. With
+    `whole_batches` a batch is not shared: process `rank` takes batches rank, rank + world, ... whole, for what depends
+    on the company that an image is in.
     """
 
-    def __init__(self, num_samples: int, batch_size: int, rank: int = 0, world: int = 1, limit: int | None = None):
+    def __init__(
+        self,
+        num_samples: int,
+        batch_size: int,
+        rank: int = 0,
+        world: int = 1,
+        limit: int | None = None,
+        whole_batches: bool = False,
+    ):
         self.batch_size = batch_size
         self.rank = rank
         self.world = world
         self.num_samples = num_samples if limit is None else min(num_samples, limit * batch_size)
+        self.whole_batches = whole_batches
 
     def __len__(self) -> int:
         whole, rest = divmod(self.num_samples, self.batch_size)
+        if self.whole_batches:
+            return len(range(self.rank, whole + bool(rest), self.world))
         return whole * (self.rank < self.batch_size) + (self.rank < rest)
 
     def __iter__(self) -> Iterator[list[int]]:
-        for start in range(0, self.num_samples, self.batch_size):
-            rows = list(range(start, min(start + self.batch_size, self.num_samples))[self.rank :: self.world])
+        for number, start in enumerate(range(0, self.num_samples, self.batch_size)):
+            rows = list(range(start, min(start + self.batch_size, self.num_samples)))
+            if not self.whole_batches:
+                rows = rows[self.rank :: self.world]
+            elif number % self.world != self.rank:
+                continue
             if rows:
                 yield rows
 

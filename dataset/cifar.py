@@ -51,7 +51,7 @@ def load_cifar(kind: type[CIFAR10], root: Path, train: bool, download: bool) -> 
             stored = kind(root, train=train, download=bool(problem))
     except (OSError, RuntimeError, EOFError, HTTPException, tarfile.TarError) as error:
         raise UserError(f"{problem or root}, and downloading {kind.__name__} failed ({error}); {by_hand}") from error
-    return ArraySource(stored.data, stored.targets)
+    return ArraySource(stored.data, stored.targets, stored.classes)
 
 
 def find_problem(kind: type[CIFAR10], root: Path) -> str | None:

@@ -28,7 +28,7 @@ def load_digits(root: Path, *, train: bool, download: bool) -> ArraySource:
     images, labels = datasets.load_digits(return_X_y=True)
     taken = is_test(labels) != train
     pixels = np.rint(images[taken].reshape(-1, 8, 8) * (255 / 16)).astype(np.uint8)
-    return ArraySource(np.stack([enlarge(image) for image in pixels]), labels[taken])
+    return ArraySource(np.stack([enlarge(image) for image in pixels]), labels[taken], "0123456789")
 
 
 def is_test(labels: np.ndarray) -> np.ndarray:

@@ -14,10 +14,14 @@ IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp"}
 
 
 class ImageSource:
-    """N labelled images. `labels` is int64 (N,); `image(index)` gives a PIL image in RGB."""
+    """N labelled images. `labels` is int64 (N,); `image(index)` gives a PIL image in RGB.
 
-    def __init__(self, labels: Iterable[int]):
+    `classes` are the names of the labels, from 0 on; empty where nobody told them.
+    """
+
+    def __init__(self, labels: Iterable[int], classes: Sequence[str] = ()):
         self.labels = np.fromiter(labels, dtype=np.int64)
+        self.classes = tuple(classes)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -25,12 +29,16 @@ class ImageSource:
     def image(self, index: int) -> Image.Image:
         raise NotImplementedError
 
+    def batch(self, indices: Sequence[int]) -> list[Image.Image]:
+        """Several images at once, for sources that make them faster so."""
+        return [self.image(index) for index in indices]
+
 
 class ArraySource(ImageSource):
     """Images in memory; `images` is uint8 (N, H, W, 3)."""
 
-    def __init__(self, images: np.ndarray, labels: Iterable[int]):
-        super().__init__(labels)
+    def __init__(self, images: np.ndarray, labels: Iterable[int], classes: Sequence[str] = ()):
+        super().__init__(labels, classes)
         self.images = images
 
     def image(self, index: int) -> Image.Image:
@@ -40,8 +48,10 @@ class ArraySource(ImageSource):
 class FileSource(ImageSource):
     """Images read from `paths` at each access. With `size`, each must have that many pixels a side."""
 
-    def __init__(self, paths: Sequence[Path], labels: Iterable[int], size: int | None = None):
-        super().__init__(labels)
+    def __init__(
+        self, paths: Sequence[Path], labels: Iterable[int], size: int | None = None, classes: Sequence[str] = ()
+    ):
+        super().__init__(labels, classes)
         self.paths = [str(path) for path in paths]
         self.size = size
 
@@ -60,6 +70,20 @@ class FileSource(ImageSource):
         return image
 
 
+class Subset(ImageSource):
+    """The images of `source` at `indices`, numbered anew."""
+
+    def __init__(self, source: ImageSource, indices: Sequence[int] | np.ndarray):
+        self.source, self.indices = source, np.asarray(indices, dtype=np.int64)
+        super().__init__(source.labels[self.indices], source.classes)
+
+    def image(self, index: int) -> Image.Image:
+        return self.source.image(int(self.indices[index]))
+
+    def batch(self, indices: Sequence[int]) -> list[Image.Image]:
+        return self.source.batch(self.indices[list(indices)].tolist())
+
+
 def folders(path: Path) -> list[str]:
     """The sorted names of the folders in `path`; none where `path` is missing."""
     if not path.is_dir():
@@ -76,7 +100,11 @@ def image_files(path: Path) -> list[Path]:
 
 
 def folder_source(image_folders: Sequence[Path], size: int | None = None) -> FileSource:
-    """The images of several folders; the label of an image is the position of its folder in the list."""
+    """The images of several folders; the label of an image is the position of its folder in the list.
+
+    Classes are named after their folders.
+    """
     files = [image_files(folder) for folder in image_folders]
     labels = [label for label, names in enumerate(files) for _ in names]
-    return FileSource([path for names in files for path in names], labels, size)
+    names = [folder.name for folder in image_folders]
+    return FileSource([path for paths in files for path in paths], labels, size, names)

@@ -30,6 +30,7 @@ def load_tiny_imagenet(root: Path, *, train: bool, download: bool) -> FileSource
 
 def train_source(folder: Path, wnids: list[str]) -> FileSource:
     source = folder_source([folder / "train" / wnid / "images" for wnid in wnids], SIZE)
+    source.classes = tuple(wnids)  # not "images", as its folder is called
     absent = sorted(set(range(len(wnids))) - set(source.labels.tolist()))
     if absent:
         raise incomplete(folder, f"no images in {folder / 'train' / wnids[absent[0]] / 'images'}")
@@ -49,7 +50,7 @@ def val_source(folder: Path, wnids: list[str]) -> FileSource:
         labels.append(label_of[wnid])
     if not paths:
         raise incomplete(folder, f"{annotations} is empty")
-    return FileSource(paths, labels, SIZE)
+    return FileSource(paths, labels, SIZE, wnids)
 
 
 def read_text(path: Path, folder: Path) -> str:

@@ -92,9 +92,19 @@ class EvalViews(Dataset):
         return len(self.indices)
 
     def __getitem__(self, position: int) -> dict[str, Tensor | int]:
-        index = int(self.indices[position])
-        clean = to_tensor(np.asarray(plain(self.source.image(index), self.spec)))
-        return {"clean": clean, "label": int(self.source.labels[index]), "index": index}
+        return self.__getitems__([position])[0]
+
+    def __getitems__(self, positions: Sequence[int]) -> list[dict[str, Tensor | int]]:
+        """A whole batch, which is what a DataLoader asks for where it may."""
+        indices = self.indices[list(positions)].tolist()
+        return [
+            {
+                "clean": to_tensor(np.asarray(plain(image, self.spec))),
+                "label": int(self.source.labels[index]),
+                "index": index,
+            }
+            for index, image in zip(indices, self.source.batch(indices), strict=True)
+        ]
 
 
 def plain(image: Image.Image, spec: DatasetSpec) -> Image.Image:
@@ -139,9 +149,11 @@ def eval_loader(
     rank: int = 0,
     world: int = 1,
     limit: int | None = None,
+    whole_batches: bool = False,
     workers: int = 0,
     pin_memory: bool = False,
 ) -> Loader:
     """Batches of EvalViews: dict of stacked tensors, label and index int64 (B,)."""
     views = EvalViews(source, spec, indices)
-    return Loader(views, ShardedEval(len(views), batch_size, rank, world, limit), workers, pin_memory)
+    batches = ShardedEval(len(views), batch_size, rank, world, limit, whole_batches)
+    return Loader(views, batches, workers, pin_memory)

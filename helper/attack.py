@@ -16,12 +16,17 @@ from torch.nn import functional as F
 from helper.errors import UserError
 from models.layers import use_branch
 
-ATTACKS = ("none", "pgd", "fgsm")
+ATTACKS = ("none", "fgsm", "pgd")
+# In the order of their strength.
+ATTACK_TITLES = {"fgsm": "FGSM", "pgd": "PGD", "autoattack": "AutoAttack"}
 
 
 @dataclass(frozen=True)
 class AttackSettings:
-    """`eps` and `step_size` in units of the pixel range [0, 1]."""
+    """`eps` and `step_size` in units of the pixel range [0, 1].
+
+    `restarts`: an evaluation tries that many random starts, and an image must withstand each of them.
+    """
 
     name: str
     eps: float
@@ -36,8 +41,9 @@ class AttackSettings:
         target: Tensor,
         *,
         loss: Callable[[Tensor, Tensor], Tensor],
-        random_start: Callable[[int], Tensor],
+        random_start: Callable[[], Tensor],
     ) -> Tensor:
+        """One run from one start; `random_start()` is asked for its noise where the attack has one."""
         if self.name == "fgsm":
             return pgd(fn, x, target, eps=self.eps, step_size=self.eps, steps=1, loss=loss)
         return pgd(
@@ -48,8 +54,7 @@ class AttackSettings:
             step_size=self.step_size,
             steps=self.steps,
             loss=loss,
-            random_start=random_start,
-            restarts=self.restarts,
+            random_start=random_start(),
         )
 
 
@@ -62,43 +67,33 @@ def pgd(
     step_size: float,
     steps: int,
     loss: Callable[[Tensor, Tensor], Tensor],
-    random_start: Callable[[int], Tensor] | None = None,
-    restarts: int = 1,
+    random_start: Tensor | None = None,
 ) -> Tensor:
     """Images within `eps` of x that raise `loss(fn(images), target)` by `steps` signed-gradient ascents.
 
     x: (B, C, H, W) float32 in [0, 1]; fn: images -> logits; loss: (logits, target) -> (B,), one value per image, whose
-    images must not influence each other (eval mode). random_start: number of the restart -> uniform noise in [-1, 1) of
-    x's shape (`sample_noise`); None starts at x. Of several restarts every image keeps the one with the largest loss.
-    Raises UserError where x leaves [0, 1].
+    images must not influence each other (eval mode). random_start: uniform noise in [-1, 1) of x's shape
+    (`sample_noise`); None starts at x. Raises UserError where x leaves [0, 1].
     """
+    check_pixels(x)
+    # Rounding x - eps and x + eps once, here, keeps every iterate inside one fixed ball.
+    lower, upper = (x - eps).clamp_(min=0), (x + eps).clamp_(max=1)
+    x_adv = x
+    if random_start is not None:
+        x_adv = torch.addcmul(x, random_start, x.new_tensor(eps)).clamp(lower, upper)
+    for _ in range(steps):
+        x_adv = x_adv.detach().requires_grad_()
+        with torch.enable_grad():
+            value = loss(fn(x_adv), target).sum()
+        (gradient,) = torch.autograd.grad(value, x_adv)
+        x_adv = torch.add(x_adv.detach(), gradient.sign(), alpha=step_size).clamp_(lower, upper)
+    return x_adv
+
+
+def check_pixels(x: Tensor) -> None:
     low, high = torch.aminmax(x)
     if low < 0 or high > 1:
         raise UserError(f"attacked images must lie in [0, 1]; these lie in [{float(low):.3g}, {float(high):.3g}]")
-    # Rounding x - eps and x + eps once, here, keeps every iterate inside one fixed ball.
-    lower, upper = (x - eps).clamp_(min=0), (x + eps).clamp_(max=1)
-    best, best_loss = x, None
-    for restart in range(restarts):
-        x_adv = x
-        if random_start is not None:
-            x_adv = torch.addcmul(x, random_start(restart), x.new_tensor(eps)).clamp(lower, upper)
-        for _ in range(steps):
-            x_adv = x_adv.detach().requires_grad_()
-            with torch.enable_grad():
-                value = loss(fn(x_adv), target).sum()
-            (gradient,) = torch.autograd.grad(value, x_adv)
-            x_adv = torch.add(x_adv.detach(), gradient.sign(), alpha=step_size).clamp_(lower, upper)
-        if restarts == 1:
-            return x_adv
-        with torch.no_grad():
-            reached = loss(fn(x_adv), target)
-        if best_loss is None:
-            best, best_loss = x_adv, reached
-        else:
-            better = reached > best_loss
-            best = torch.where(better.view(-1, 1, 1, 1), x_adv, best)
-            best_loss = torch.where(better, reached, best_loss)
-    return best
 
 
 def cross_entropy_per_image(logits: Tensor, labels: Tensor) -> Tensor:

@@ -1,16 +1,21 @@
-"""The three loaders of a training script, from its options."""
+"""The images and loaders that the options name."""
 
 from __future__ import annotations
 
 import argparse
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
 from dataset import DatasetSpec, ImageSource, heldout_split, load_dataset
 from dataset.batches import Loader
+from dataset.corrupted_sets import FOLDERS, CorruptedSet, GeneratedSet, open_corrupted_set
+from dataset.corruptions import IMAGE_SIZES
+from dataset.corruptions.frost import load_frost
 from dataset.views import eval_loader, train_loader
 from helper.distributed import Processes, on_main_process
+from helper.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -39,6 +44,7 @@ def evaluation_loader(
     processes: Processes,
     source: ImageSource,
     indices: np.ndarray | None = None,
+    whole_batches: bool = False,
 ) -> Loader:
     """All images of `source`, or those at `indices`, shared by the processes, in order and without augmentation."""
     return eval_loader(
@@ -47,8 +53,33 @@ def evaluation_loader(
         batch_size=args.batch_size,
         indices=indices,
         limit=args.limit_val_batches,
+        whole_batches=whole_batches,
         **_sharing(args, processes),
     )
+
+
+def find_corrupted(
+    args: argparse.Namespace, spec: DatasetSpec, test: ImageSource, corruptions: list[str]
+) -> tuple[CorruptedSet | None, str]:
+    """The corrupted twin of `test` that the options name, or None and the reason why there is none."""
+    if not corruptions:
+        return None, "not asked for"
+    if args.generate and spec.image_size not in IMAGE_SIZES:
+        raise UserError(
+            f"--generate: corruptions are defined for {' and '.join(map(str, IMAGE_SIZES))} pixels, {spec.name} has "
+            f"{spec.image_size}; unpack {FOLDERS[spec.name]} in {args.data_root}, and leave --generate out"
+        )
+    if args.generate:
+        frost = load_frost(args.frost_dir, spec.image_size)
+        return GeneratedSet(spec.name, test, args.severities, args.seed, frost), ""
+    folder = Path(args.corruption_dir or Path(args.data_root, FOLDERS[spec.name])).expanduser()
+    if args.select_on == "heldout":
+        return None, "corrupted test sets hold no held-out images; --generate corrupts those as they are read"
+    found = open_corrupted_set(spec.name, folder, test, spec.image_size, corruptions, args.severities)
+    reason = f"no {folder}; make_corruptions.py writes it, --generate does without"
+    if found is None and (args.corruption_dir or args.baseline):
+        raise UserError(f"corruptions: {reason}")
+    return found, reason
 
 
 def training_loaders(

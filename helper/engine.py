@@ -11,10 +11,11 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from helper.attack import AttackSettings, attack_mode, cross_entropy_per_image, sample_noise
+from helper.attack import AttackSettings
 from helper.distributed import Processes, sum_over_processes
 from helper.errors import UserError
 from helper.meter import EpochMeter
+from helper.robustness import withstands
 from helper.step import Task, training_loss
 from models.layers import Network, use_branch
 
@@ -88,9 +89,12 @@ def evaluate(
             x, labels = batch["clean"], batch["label"]
             images += len(labels)
             for (metric, branch), hits in correct.items():
-                hits += correct_predictions(
-                    model, branch, x, labels, attack if metric == "AdvA" else None, batch["index"], seed
-                )
+                if metric == "AdvA":
+                    right = withstands(model, branch, x, labels, attack, batch["index"], seed)
+                else:
+                    with torch.no_grad(), use_branch(model, branch):
+                        right = model(x).argmax(1) == labels
+                hits += right.sum()
     model.train(was_training)
     images, *hits = (int(value) for value in sum_over_processes([images, *correct.values()]))
     if not images:
@@ -99,23 +103,6 @@ def evaluate(
     for (metric, branch), hit in zip(correct, hits, strict=True):
         result[metric][str(branch)] = 100 * hit / images
     return result
-
-
-def correct_predictions(
-    model: Network, branch: int, x: Tensor, labels: Tensor, attack: AttackSettings | None, indices: Tensor, seed: int
-) -> Tensor:
-    """How many of x (B, 3, S, S) the branch gets right, after an attack through it where one is given."""
-    if attack:
-        with attack_mode(model, branch):
-            x = attack(
-                model,
-                x,
-                labels,
-                loss=cross_entropy_per_image,
-                random_start=lambda restart: sample_noise(indices, x.shape[1:], seed, restart),
-            )
-    with torch.no_grad(), use_branch(model, branch):
-        return (model(x).argmax(1) == labels).sum()
 
 
 @contextmanager
@@ -150,5 +137,6 @@ def to_device(batches: Iterable[dict[str, Tensor]], device: torch.device) -> Ite
 
 
 def bar_options(processes: Processes) -> dict:
-    """A bar for the main process only; where nobody watches (a log file), a line every half minute."""
-    return {"disable": not processes.is_main, "mininterval": 0.5 if sys.stderr.isatty() else 30, "leave": False}
+    """A bar for the main process only, and not for what is over in no time; in a log file a line every half minute."""
+    interval = 0.5 if sys.stderr.isatty() else 30
+    return {"disable": not processes.is_main, "mininterval": interval, "delay": interval, "leave": False}

@@ -14,36 +14,39 @@ from helper.run import write_json
 
 
 class Measurements:
-    """`settings`: everything that the figures depend on. Figures of other settings are never taken over.
+    """The measurements of one checkpoint, whose bytes have the `digest`, in the file `path`.
 
-    With `must_match`, a file of other settings is an error (the user named it); otherwise it is begun anew.
+    Each lies under its name and all that its figures depend on, so that other options add to the file and take nothing
+    away. A file of other weights is begun anew, or with `must_match`, because the user named it, is an error.
     """
 
-    def __init__(self, path: Path, settings: dict, processes: Processes, *, must_match: bool = False):
-        self.path, self.settings, self.processes = path, settings, processes
+    def __init__(self, path: Path, digest: str, processes: Processes, *, must_match: bool = False):
+        self.path, self.digest, self.processes = path, digest, processes
         self.cells: dict[str, dict] = on_main_process(partial(self._read, must_match))
 
     def _read(self, must_match: bool) -> dict[str, dict]:
+        content = None
         try:
             content = json.loads(self.path.read_text())
+            if content["checkpoint"] == self.digest:
+                print(f"{len(content['cells'])} measurements of these weights are already in {self.path}")
+                return content["cells"]
         except FileNotFoundError:
-            content = None
-        except ValueError as error:
+            pass
+        except (ValueError, LookupError, TypeError) as error:
             raise UserError(f"{self.path}: not a file of measurements; remove it to begin anew") from error
-        if content and content["settings"] == self.settings:
-            print(f"{len(content['cells'])} measurements are already in {self.path}")
-            return content["cells"]
         if must_match:
-            raise UserError(f"--resume {self.path}: no measurements of this checkpoint with these options")
+            raise UserError(f"--resume {self.path}: " + ("of other weights" if content else "no such file"))
         return {}
 
-    def take(self, name: str, measure: Callable[[], dict]) -> dict:
-        """The figures under `name`: those on disk, or else `measure()`'s, which are then on disk."""
-        if name not in self.cells:
-            self.cells[name] = measure()
+    def take(self, name: str, measure: Callable[[], dict], /, **settings: object) -> dict:
+        """The figures under `name` and `settings`: those on disk, or else `measure()`'s, which are then on disk."""
+        key = ", ".join([name, *(f"{setting} {value}" for setting, value in settings.items())])
+        if key not in self.cells:
+            self.cells[key] = measure()
             if self.processes.is_main:
-                write_json(self.path, {"settings": self.settings, "cells": self.cells})
-        return self.cells[name]
+                write_json(self.path, {"checkpoint": self.digest, "cells": self.cells})
+        return self.cells[key]
 
 
 def file_digest(path: str | Path) -> str:

@@ -130,18 +130,20 @@ def add_branch_options(parser: Parser) -> None:
     group.add_argument("--use3BN", action="store_true", help="a branch each for clean, AugMix and adversarial images")
 
 
-def add_attack_options(parser: Parser, *, default: str, steps: int, evaluates: bool = False) -> None:
+def add_attack_options(parser: Parser, *, default: str, steps: int) -> None:
+    group = add_ball_options(parser, ATTACKS, default, "the attack in training")
+    group.add_argument("--steps", type=positive, default=steps, help=f"PGD steps in training (default: {steps})")
+    group.add_argument("--eval_steps", type=positive, default=20, help="PGD steps in evaluations (default: 20)")
+
+
+def add_ball_options(parser: Parser, attacks: Sequence[str], default: str, attack_help: str):
     group = parser.add_argument_group("attack (L-infinity, pixels in [0, 1])")
-    group.add_argument("--attack_mode", choices=ATTACKS, default=default, help=f"the attack (default: {default})")
+    group.add_argument("--attack_mode", choices=attacks, default=default, help=f"{attack_help} (default: {default})")
     group.add_argument("--eps", type=pixels, default=DEFAULT_EPS, help=f"radius of the ball (default: {DEFAULT_EPS})")
     group.add_argument(
         "--step_size", type=pixels, default=DEFAULT_STEP_SIZE, help=f"PGD's step (default: {DEFAULT_STEP_SIZE})"
     )
-    if evaluates:
-        group.add_argument("--steps", "--eval_steps", type=positive, default=steps, help=f"default: {steps}")
-    else:
-        group.add_argument("--steps", type=positive, default=steps, help=f"PGD steps in training (default: {steps})")
-        group.add_argument("--eval_steps", type=positive, default=20, help="PGD steps in evaluations (default: 20)")
+    return group
 
 
 def add_run_options(parser: Parser, *, evaluates: bool = False) -> None:

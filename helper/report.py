@@ -1,24 +1,25 @@
-"""results.json, one schema for every script, and the tables that people read."""
+"""results.json: one schema for every script, documented in the README."""
 
 from __future__ import annotations
 
 import argparse
+import json
 from collections.abc import Sequence
 from dataclasses import asdict
+from pathlib import Path
 from statistics import mean
 
-from dataset.corruption_arrays import FOLDERS, SEVERITIES
 from helper.attack import AttackSettings
 from helper.distributed import Processes
+from helper.errors import UserError
 from helper.fit import Progress, trained_branches
 from helper.relu_mask import relu_counts
 from helper.run import plain_arguments, versions
 from helper.step import Task
+from helper.tables import METRICS
 from models.layers import Network
 
-SCHEMA = "rlnet-results-1"
-# Clean accuracy, natural-perturbation accuracy (the mean over 15 corruptions x 5 severities), accuracy under attack.
-METRICS = ("CA", "NPA", "AdvA")
+SCHEMA = "rlnet-results-2"
 
 
 def describe_relus(model: Network) -> dict:
@@ -46,7 +47,7 @@ def base_results(
     """What every script reports. `accuracy` is {'images', 'CA': {branch: %}, 'AdvA': {branch: %}, ...}.
 
     `oracle` is the published protocol, in which somebody who knows which images are attacked picks the branch;
-    `single_branch` gives the same weights without that knowledge: the branch whose CA and AdvA have the best mean.
+    `single_branch` gives the same weights without that knowledge: the branch whose metrics have the best mean.
     """
     return {
         "schema": SCHEMA,
@@ -61,6 +62,7 @@ def base_results(
         "oracle": {metric: accuracy[metric][str(branch)] for metric, branch in oracle_branches(accuracy).items()},
         "single_branch": best_single_branch(accuracy),
         "relus": describe_relus(model),
+        "warnings": [],
         "seed": args.seed,
         "processes": processes.count,
         "device": processes.device.type,
@@ -78,11 +80,9 @@ def oracle_branches(accuracy: dict) -> dict[str, int]:
 
 
 def best_single_branch(accuracy: dict) -> dict:
-    def value(branch: str) -> float:
-        return accuracy["CA"][branch] + accuracy["AdvA"].get(branch, 0.0)
-
-    best = max(accuracy["CA"], key=value)
-    return {"branch": int(best), **{metric: accuracy[metric][best] for metric in METRICS if accuracy.get(metric)}}
+    measured = [metric for metric in METRICS if accuracy.get(metric)]
+    best = max(accuracy["CA"], key=lambda branch: mean(accuracy[metric][branch] for metric in measured))
+    return {"branch": int(best), **{metric: accuracy[metric][best] for metric in measured}}
 
 
 def training_results(
@@ -110,66 +110,21 @@ def training_results(
     )
     results |= {"checkpoints": list(checkpoints), "select_on": args.select_on, "epochs": progress.epoch}
     if args.select_on == "test":
-        results["warning"] = "the best epoch was chosen on the test set: these accuracies are flattering"
+        results["warnings"].append("the best epoch was chosen on the test set: these accuracies flatter")
     return results
 
 
-def results_table(results: dict) -> str:
-    """CA and AdvA of every branch of every checkpoint in a results file."""
-    rows = [["checkpoint", "branch", *(f"{metric} %" for metric in METRICS)]]
-    for entry in results.get("checkpoints") or [{"file": results["checkpoint"], "accuracy": results["accuracy"]}]:
-        accuracy = entry["accuracy"]
-        for branch in accuracy["CA"]:
-            name = entry["file"].rpartition("/")[2]
-            rows.append([name, branch, *(percent(accuracy.get(metric, {}).get(branch)) for metric in METRICS)])
-    relus = results["relus"]
-    share = 100 * relus["kept"] / relus["total"]
-    lines = [
-        f"{results['model']} on {results['dataset']}: {relus['kept']:,} of {relus['total']:,} ReLUs ({share:.1f} %), "
-        f"{results['accuracy']['images']:,} images",
-        table(rows),
-    ]
-    if results["branches"] > 1 and "AdvA" in results["oracle"]:
-        single = results["single_branch"]
-        lines.append(
-            f"With an oracle that picks the branch: {in_words(results['oracle'])}. "
-            f"Branch {single['branch']} alone: {in_words(single)}."
-        )
-    if "warning" in results:
-        lines.append(f"Warning: {results['warning']}.")
-    return "\n".join(lines)
-
-
-def corruption_table(results: dict) -> str:
-    """Accuracy for every corruption and severity through every branch; one line of words where none was measured."""
-    accuracy = results["accuracy"]
-    if "corruptions" not in accuracy:
-        folder = FOLDERS.get(results["dataset"])
-        return f"NPA: no {folder} under {results['args']['data_root']}" if folder else "NPA: no corrupted test set"
-    tables = []
-    for branch, rows in accuracy["corruptions"].items():
-        head = [f"branch {branch}", *(f"severity {severity}" for severity in SEVERITIES), "mean"]
-        body = [[name, *(f"{value:.2f}" for value in row), f"{mean(row):.2f}"] for name, row in rows.items()]
-        tables.append(table([head, *body]))
-    return "\n\n".join(tables)
-
-
-def in_words(accuracy: dict) -> str:
-    return ", ".join(f"{metric} {percent(accuracy[metric])}" for metric in METRICS if metric in accuracy)
-
-
-def percent(value: float | None) -> str:
-    return "-" if value is None else f"{value:.2f}"
-
-
-def table(rows: Sequence[Sequence[str]]) -> str:
-    """Columns as wide as they must be, the first to the left, the others to the right; the first row is the head."""
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-
-    def line(row: Sequence[str]) -> str:
-        return "  ".join(
-            cell.ljust(width) if column == 0 else cell.rjust(width)
-            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-
-    return "\n".join([line(rows[0]), "  ".join("-" * width for width in widths), *(line(row) for row in rows[1:])])
+def read_results(path: str | Path) -> dict:
+    """A results file, or that of a run folder. Raises UserError for one that is missing, damaged or of another kind."""
+    path = Path(path)
+    path = path / "results.json" if path.is_dir() else path
+    try:
+        results = json.loads(path.read_text())
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror}; name a run folder or its results.json") from error
+    except ValueError as error:
+        raise UserError(f"{path}: no results file, or a damaged one ({error})") from error
+    schema = results.get("schema") if isinstance(results, dict) else None
+    if schema != SCHEMA:
+        raise UserError(f"{path}: its schema is {schema}, this code reads {SCHEMA}; run the script that wrote it again")
+    return results

@@ -13,6 +13,7 @@ import json
 import platform
 from importlib import metadata
 from pathlib import Path
+from typing import IO
 
 from helper.checkpoint import read_checkpoint, replace_file, save_checkpoint
 from helper.distributed import Processes, on_main_process, restarts
@@ -37,7 +38,7 @@ class RunFolder:
         resume = "auto" if restarts() else args.resume
 
         def claim() -> dict | None:
-            self._lock()
+            self.lock = lock_folder(self.path)
             if resume is None:
                 self._move_aside()
             return self._find_checkpoint(resume)
@@ -58,15 +59,6 @@ class RunFolder:
 
     def best(self, suffix: str) -> Path:
         return self.path / f"{self.stem}_best{suffix}.pth"
-
-    def _lock(self) -> None:
-        """Held until the process ends, however it ends."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        self.lock = open(self.path.parent / f".{self.path.name}.lock", "w")  # noqa: SIM115
-        try:
-            fcntl.flock(self.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise UserError(f"{self.path}: another process is writing this run; give this one a --run_name") from error
 
     def _move_aside(self) -> None:
         if self.path.exists() and any(self.path.iterdir()):
@@ -137,12 +129,32 @@ class RunFolder:
                 self.writer.close()
 
 
+def lock_folder(path: Path) -> IO:
+    """Raise UserError where another process writes into `path`; the lock lasts as long as what is returned here."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = open(path.parent / f".{path.name}.lock", "w")  # noqa: SIM115
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        lock.close()
+        raise UserError(f"{path}: another process is writing there; give this one another folder") from error
+    return lock
+
+
+def read_log(path: Path) -> list[dict]:
+    """The records of a run folder's log.jsonl, one an epoch; none where it has no log. A line cut short is left out."""
+    log = path / "log.jsonl"
+    if not log.is_file():
+        return []
+    return [json.loads(line) for line in log.read_text().splitlines(keepends=True) if line.endswith("\n")]
+
+
 def write_json(path: Path, content: dict) -> None:
     replace_file(path, lambda file: file.write((json.dumps(content, indent=1) + "\n").encode()))
 
 
 def plain_arguments(args: argparse.Namespace) -> dict:
-    return dict(sorted(vars(args).items()))
+    return {name: str(value) if isinstance(value, Path) else value for name, value in sorted(vars(args).items())}
 
 
 def versions() -> dict[str, str]:

@@ -18,10 +18,11 @@ from helper.engine import place_model
 from helper.errors import UserError
 from helper.fit import fit, say, test_checkpoints
 from helper.objective import Objective, parse_objective
-from helper.report import results_table, training_results
+from helper.report import training_results
 from helper.run import RunFolder
 from helper.schedule import make_schedule
 from helper.step import Task
+from helper.tables import results_table
 from helper.views import branch_of, branches_of, check_branches
 from models import STUDENTS, architecture_of
 from models.layers import BranchNorm2d, ModelSpec, Network

@@ -109,7 +109,7 @@ def attack_images(task: Task, view: View, clean: Tensor, batch: dict[str, Tensor
             x,
             target,
             loss=task.objective.attack_loss,
-            random_start=lambda restart: sample_noise(indices, x.shape[1:], task.seed, epoch, restart),
+            random_start=lambda: sample_noise(indices, x.shape[1:], task.seed, epoch),
         )
 
 

@@ -15,7 +15,7 @@ EPS, STEP = 8 / 255, 2 / 255
 
 
 def noise(x, *key):
-    return lambda restart: sample_noise(torch.arange(len(x)), x.shape[1:], *key, restart)
+    return sample_noise(torch.arange(len(x)), x.shape[1:], *key)
 
 
 @pytest.fixture
@@ -25,9 +25,8 @@ def images():
     return x, torch.tensor([1, 2, 3, 4])
 
 
-@pytest.mark.parametrize("restarts", [1, 3])
 @pytest.mark.parametrize("start", [True, False])
-def test_pgd_stays_in_its_ball_and_raises_the_loss(start, restarts, images, network):
+def test_pgd_stays_in_its_ball_and_raises_the_loss(start, images, network):
     x, labels = images
     with attack_mode(network(), 0) as model:
         x_adv = pgd(
@@ -39,7 +38,6 @@ def test_pgd_stays_in_its_ball_and_raises_the_loss(start, restarts, images, netw
             steps=5,
             loss=cross_entropy_per_image,
             random_start=noise(x) if start else None,
-            restarts=restarts,
         )
         before, after = (cross_entropy_per_image(model(images), labels) for images in (x, x_adv))
     assert x_adv.dtype == torch.float32
@@ -53,7 +51,7 @@ def test_pgd_stays_in_its_ball_and_raises_the_loss(start, restarts, images, netw
 def test_one_step_by_hand(images, network):
     x, labels = images
     model = network().eval()
-    start = (x + EPS * noise(x)(0)).clamp(0, 1).requires_grad_()
+    start = (x + EPS * noise(x)).clamp(0, 1).requires_grad_()
     (gradient,) = torch.autograd.grad(F.cross_entropy(model(start), labels, reduction="sum"), start)
     want = torch.min(torch.max(start + STEP * gradient.sign(), x - EPS), x + EPS).clamp(0, 1).detach()
     with attack_mode(model, 0):
@@ -77,22 +75,9 @@ def test_fgsm_is_one_step_of_size_eps_from_the_image(images, network):
     (gradient,) = torch.autograd.grad(F.cross_entropy(model(leaf), labels, reduction="sum"), leaf)
     with attack_mode(model, 0):
         got = AttackSettings("fgsm", EPS, STEP, 7)(
-            model, x, labels, loss=cross_entropy_per_image, random_start=noise(x)
+            model, x, labels, loss=cross_entropy_per_image, random_start=lambda: noise(x)
         )
     torch.testing.assert_close(got, (x + EPS * gradient.sign()).clamp(0, 1), rtol=0, atol=1e-6)
-
-
-def test_restarts_keep_the_worst_image_by_image(images, network):
-    x, labels = images
-    options = {"eps": EPS, "step_size": STEP, "steps": 2, "loss": cross_entropy_per_image}
-    with attack_mode(network(), 0) as model:
-        single = [
-            pgd(model, x, labels, **options, random_start=lambda _, number=number: noise(x)(number))
-            for number in range(3)
-        ]
-        best = pgd(model, x, labels, **options, random_start=noise(x), restarts=3)
-        losses = torch.stack([cross_entropy_per_image(model(x_adv), labels) for x_adv in single])
-        torch.testing.assert_close(cross_entropy_per_image(model(best), labels), losses.max(0).values)
 
 
 def test_images_outside_the_pixel_range_are_refused(images, network):

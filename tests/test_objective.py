@@ -213,7 +213,7 @@ def test_training_attack_maximises_what_its_mode_says(mode, branches, network, b
 
     def spy(fn, x, target, *, loss, random_start):
         logits = fn(x)
-        seen.update(x=x, target=target, loss=loss(logits, target), logits=logits, start=random_start(0))
+        seen.update(x=x, target=target, loss=loss(logits, target), logits=logits, start=random_start())
         return x
 
     task = make_task(student.train(), objective, teacher=teacher.eval(), attack=spy)

@@ -1,0 +1,240 @@
+"""Corrupted test sets: published or generated arrays, folders of images, or images corrupted as they are read.
+
+    CIFAR-10-C, CIFAR-100-C, digits-C   <corruption>.npy, uint8 (5 * N, S, S, 3), severity s in rows (s - 1) * N to
+                                        s * N, and labels.npy, which has the N test labels five times
+    Tiny-ImageNet-C, ImageNet-C         <corruption>/<severity>/<class>/<image>, also one folder further down
+
+(Hendrycks & Dietterich, ICLR 2019). A manifest.json beside them says that make_corruptions.py wrote them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from dataset.corruptions import SEVERITIES, corrupt
+from dataset.corruptions.frost import Frost
+from dataset.source import ArraySource, FileSource, ImageSource, folder_source, folders
+from helper.errors import UserError
+
+FOLDERS = {
+    "cifar10": "CIFAR-10-C",
+    "cifar100": "CIFAR-100-C",
+    "tiny_imagenet": "Tiny-ImageNet-C",
+    "imagenet": "ImageNet-C",
+    "digits": "digits-C",
+}
+# Published as folders of JPEG files; the others as arrays.
+IN_FOLDERS = frozenset({"tiny_imagenet", "imagenet"})
+JPEG_QUALITY = 85  # that of the published folders
+MANIFEST = "manifest.json"
+MANIFEST_SCHEMA = "rlnet-corruptions-1"
+# What every file of a generated folder has in common; also its frost, once that is used.
+MANIFEST_SETTINGS = ("dataset", "split", "images", "image_size", "test_set", "severities", "seed")
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Where corrupted images come from. `origin`: published, generated or generated on the fly.
+
+    `frost`: photographs or procedural; None where the publisher made it. `stamp` differs when the images do.
+    """
+
+    origin: str
+    folder: str | None = None
+    seed: int | None = None
+    frost: str | None = None
+    stamp: str = ""
+
+    def in_results(self) -> dict:
+        return {name: value for name, value in asdict(self).items() if name != "stamp"}
+
+
+class CorruptedSet:
+    """Every corruption of one test set: `source(corruption, severity)` gives its images, in the test set's order."""
+
+    def __init__(self, provenance: Provenance, severities: Sequence[int]):
+        self.provenance = provenance
+        self.severities = tuple(severities)
+
+    def source(self, corruption: str, severity: int) -> ImageSource:
+        raise NotImplementedError
+
+
+class ArraySet(CorruptedSet):
+    """One .npy a corruption, mapped from disk one at a time. `test` is the test set that was corrupted."""
+
+    def __init__(
+        self, folder: Path, provenance: Provenance, severities: Sequence[int], test: ImageSource, image_size: int
+    ):
+        super().__init__(provenance, severities)
+        self.folder, self.test, self.image_size = folder, test, image_size
+        labels = read_array(folder / "labels.npy")
+        expected = len(severities) * len(test)
+        if labels.shape != (expected,):
+            raise UserError(
+                f"{folder / 'labels.npy'} has {labels.dtype} {labels.shape}; {len(severities)} severities of "
+                f"{len(test):,} test images need ({expected},)"
+            )
+        if not np.array_equal(labels, np.tile(test.labels, len(severities))):
+            raise UserError(f"{folder / 'labels.npy'} holds other labels than the test set; is this its benchmark?")
+
+    def array(self, corruption: str) -> np.ndarray:
+        """uint8 (severities * N, S, S, 3). Raises UserError for another layout."""
+        path = self.folder / f"{corruption}.npy"
+        images = read_array(path)
+        expected = (len(self.severities) * len(self.test), self.image_size, self.image_size, 3)
+        if images.dtype != np.uint8 or images.shape != expected:
+            raise UserError(f"{path} is {images.dtype} {images.shape}; this test set needs uint8 {expected}")
+        return images
+
+    def source(self, corruption: str, severity: int) -> ArraySource:
+        start = self.severities.index(severity) * len(self.test)
+        return ArraySource(self.array(corruption)[start : start + len(self.test)], self.test.labels)
+
+
+class FolderSet(CorruptedSet):
+    """A folder of image files a corruption, severity and class; `classes` are the class folders, by label."""
+
+    def __init__(
+        self, folder: Path, provenance: Provenance, severities: Sequence[int], classes: Sequence[str], size: int
+    ):
+        super().__init__(provenance, severities)
+        self.folder, self.classes, self.size = folder, list(classes), size
+
+    def cell(self, corruption: str, severity: int) -> Path:
+        # The published archives of ImageNet-C may be unpacked each into its own folder: noise/, blur/, ...
+        for parent in (self.folder, *(self.folder / name for name in folders(self.folder))):
+            path = parent / corruption / str(severity)
+            if path.is_dir():
+                break
+        else:
+            raise UserError(f"{self.folder} lacks {corruption}/{severity}/; unpack the whole archive there")
+        if sorted(self.classes) != folders(path):
+            odd = sorted(set(self.classes) ^ set(folders(path)))[0]
+            raise UserError(f"{path}: its class folders are not those of the data set; '{odd}' is in one of them only")
+        return path
+
+    def source(self, corruption: str, severity: int) -> FileSource:
+        path = self.cell(corruption, severity)
+        source = folder_source([path / name for name in self.classes], self.size)
+        if not len(source):
+            raise UserError(f"{path} holds no images")
+        return source
+
+
+class GeneratedSource(ImageSource):
+    """The images of `test`, corrupted as they are read: the very bytes that make_corruptions.py writes."""
+
+    def __init__(self, test: ImageSource, corruption: str, severity: int, seed: int, frost: Frost, as_jpeg: bool):
+        super().__init__(test.labels, test.classes)
+        self.test, self.corruption, self.severity = test, corruption, severity
+        self.seed, self.frost, self.as_jpeg = seed, frost, as_jpeg
+
+    def image(self, index: int) -> Image.Image:
+        return self.batch([index])[0]
+
+    def batch(self, indices: Sequence[int]) -> list[Image.Image]:
+        pixels = np.stack([np.asarray(image) for image in self.test.batch(indices)])
+        corrupted = corrupt(pixels, self.corruption, self.severity, seed=self.seed, indices=indices, frost=self.frost)
+        images = [Image.fromarray(image) for image in corrupted]
+        return [through_jpeg(image) for image in images] if self.as_jpeg else images
+
+
+class GeneratedSet(CorruptedSet):
+    def __init__(self, name: str, test: ImageSource, severities: Sequence[int], seed: int, frost: Frost):
+        super().__init__(
+            Provenance("generated on the fly", seed=seed, frost=frost.source, stamp=frost.digest), severities
+        )
+        self.test, self.seed, self.frost, self.as_jpeg = test, seed, frost, name in IN_FOLDERS
+
+    def source(self, corruption: str, severity: int) -> GeneratedSource:
+        return GeneratedSource(self.test, corruption, severity, self.seed, self.frost, self.as_jpeg)
+
+
+def open_corrupted_set(
+    name: str, folder: Path, test: ImageSource, image_size: int, corruptions: Sequence[str], severities: Sequence[int]
+) -> CorruptedSet | None:
+    """The benchmark of data set `name` in `folder`, ready for these corruptions and severities; None without a folder.
+
+    Raises UserError, before anything is measured, for a folder that lacks one of them, and for files of another layout,
+    another data set or other labels.
+    """
+    if not folder.is_dir():
+        return None
+    if not any(folder.iterdir()):
+        raise UserError(f"{folder} is empty; unpack the benchmark there, or write it: make_corruptions.py")
+    manifest = read_manifest(folder)
+    stored = tuple(manifest["severities"]) if manifest else SEVERITIES
+    if manifest and manifest["dataset"] != name:
+        raise UserError(f"{folder} was generated from {manifest['dataset']}, this network classifies {name}")
+    missing = sorted(set(severities) - set(stored))
+    if missing:
+        raise UserError(f"{folder} has severities {in_words(stored)}, not {in_words(missing)}; choose --severities")
+    provenance = Provenance("published", str(folder))
+    if manifest:
+        frost = manifest["frost"]["source"]
+        provenance = Provenance("generated", str(folder), manifest["seed"], frost, digest_of(manifest))
+    if name in IN_FOLDERS:
+        if not test.classes:
+            raise UserError(f"{folder}: the class folders of this test set are not known by name")
+        found = FolderSet(folder, provenance, stored, test.classes, image_size)
+        for corruption in corruptions:
+            for severity in severities:
+                found.cell(corruption, severity)
+        return found
+    missing = [file for file in (*corruptions, "labels") if not (folder / f"{file}.npy").is_file()]
+    if missing:
+        raise UserError(
+            f"{folder} lacks {', '.join(f'{file}.npy' for file in missing)}; "
+            + ("run the same make_corruptions.py again" if manifest else "unpack the whole archive there")
+        )
+    found = ArraySet(folder, provenance, stored, test, image_size)
+    for corruption in corruptions:
+        found.array(corruption)
+    return found
+
+
+def read_manifest(folder: Path) -> dict | None:
+    """What make_corruptions.py says of its folder; None where it did not write it."""
+    path = folder / MANIFEST
+    try:
+        manifest = json.loads(path.read_text())
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} is damaged ({error}); delete the folder and generate it again") from error
+    if not isinstance(manifest, dict) or manifest.get("schema") != MANIFEST_SCHEMA:
+        raise UserError(f"{path} is no manifest of make_corruptions.py ({MANIFEST_SCHEMA})")
+    tables = [manifest.get(name) for name in ("files", "frost", "versions")]
+    if not all(isinstance(table, dict) for table in tables) or any(name not in manifest for name in MANIFEST_SETTINGS):
+        raise UserError(f"{path} is damaged; delete the folder and generate it again")
+    return manifest
+
+
+def digest_of(manifest: dict) -> str:
+    return hashlib.sha256(json.dumps(manifest["files"], sort_keys=True).encode()).hexdigest()
+
+
+def read_array(path: Path) -> np.ndarray:
+    try:
+        return np.load(path, mmap_mode="r", allow_pickle=False)
+    except (ValueError, EOFError, OSError) as error:
+        raise UserError(f"{path} is no array file, or a damaged one ({error})") from error
+
+
+def through_jpeg(image: Image.Image) -> Image.Image:
+    content = io.BytesIO()
+    image.save(content, "JPEG", quality=JPEG_QUALITY)
+    return Image.open(content).convert("RGB")
+
+
+def in_words(numbers: Sequence[int]) -> str:
+    return ", ".join(str(number) for number in numbers)

@@ -1,0 +1,105 @@
+"""The measurements of one checkpoint on one test set, each on disk before the next begins."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from functools import partial
+
+from tqdm import tqdm
+
+from dataset import DatasetSpec, ImageSource
+from dataset.corrupted_sets import CorruptedSet
+from helper.attack import AttackSettings
+from helper.data import evaluation_loader
+from helper.distributed import Processes
+from helper.engine import bar_options, evaluate
+from helper.measurements import Measurements
+from helper.self_checks import inspect
+from models.layers import Network
+
+
+class Evaluation:
+    """`source`: the test images; `branches`: those of the network that were trained, and so are measured."""
+
+    def __init__(
+        self,
+        model: Network,
+        branches: Sequence[int],
+        spec: DatasetSpec,
+        source: ImageSource,
+        measured: Measurements,
+        processes: Processes,
+        args: argparse.Namespace,
+    ):
+        self.model, self.branches, self.spec, self.source = model, list(branches), spec, source
+        self.measured, self.processes, self.args = measured, processes, args
+        self.load = partial(evaluation_loader, args, spec, processes)
+        self.evaluate = partial(evaluate, model, processes=processes, seed=args.seed)
+        # What every figure depends on beside the weights.
+        images = self.load(source).batch_sampler.num_samples
+        self.images = {"of": "heldout" if args.select_on == "heldout" else "test", "images": images}
+
+    def self_checks(self) -> dict:
+        return self.measured.take(
+            "self-checks",
+            lambda: inspect(self.model, self.load(self.source), self.processes, self.branches),
+            **self.images,
+        )
+
+    def clean(self) -> dict:
+        """{'images': n, 'CA': {branch: %}}"""
+        found = self.measured.take(
+            "clean",
+            lambda: self.evaluate(self.load(self.source), clean_branches=self.branches, description="clean"),
+            **self.images,
+        )
+        return {"images": found["images"], "CA": found["CA"]}
+
+    def attack(self, attack: AttackSettings) -> dict[str, float]:
+        """{branch: %}, every branch attacked through itself."""
+        settings = {**asdict(attack), **self.images, "seed": self.args.seed}
+        whole_batches = attack.name == "autoattack"
+        if whole_batches:
+            settings["batch_size"] = self.args.batch_size  # its random numbers are those of a batch
+        accuracy = {}
+        for branch in self.branches:
+            description = f"{attack.name} on branch {branch}"
+            found = self.measured.take(
+                description,
+                lambda branch=branch, description=description: self.evaluate(
+                    self.load(self.source, whole_batches=whole_batches),
+                    clean_branches=[],
+                    attack_branches=[branch],
+                    attack=attack,
+                    description=description,
+                ),
+                **settings,
+            )
+            accuracy |= found["AdvA"]
+        return accuracy
+
+    def corruptions(
+        self, corrupted: CorruptedSet, names: Sequence[str], severities: Sequence[int]
+    ) -> dict[str, dict[str, list[float]]]:
+        """{branch: {corruption: [% per severity]}}"""
+        # Images of a corrupted set have their network's size already.
+        load = partial(evaluation_loader, self.args, replace(self.spec, any_size=False), self.processes)
+        table = {str(branch): {name: [] for name in names} for branch in self.branches}
+        cells = [(name, severity) for name in names for severity in severities]
+        with tqdm(cells, desc="corruptions", unit="cell", **bar_options(self.processes)) as bar:
+            for name, severity in bar:
+                cell = f"{name} {severity}"
+                bar.set_postfix_str(cell, refresh=False)
+                found = self.measured.take(
+                    cell,
+                    lambda name=name, severity=severity, cell=cell: self.evaluate(
+                        load(corrupted.source(name, severity)), clean_branches=self.branches, description=cell
+                    ),
+                    **self.images,
+                    **asdict(corrupted.provenance),
+                )
+                for branch, value in found["CA"].items():
+                    table[branch][name].append(value)
+        return table
