@@ -1,0 +1,172 @@
+"""Write a corrupted test set in the published layout of CIFAR-10-C (Hendrycks & Dietterich, ICLR 2019).
+
+    python make_corruptions.py --dataset cifar10                       data/CIFAR-10-C: 15 corruptions, 5 severities
+    python make_corruptions.py --dataset digits --corruptions fog snow --severities 1 3 --out digits-C
+    python make_corruptions.py --dataset cifar10 --frost_dir frost     with the authors' photographs of frost
+    python make_corruptions.py --dataset cifar10 --verify CIFAR-10-C   compare what was written with the published files
+
+CIFAR and digits: <corruption>.npy, uint8 (severities * N, S, S, 3), and labels.npy; Tiny-ImageNet: JPEG files in
+<corruption>/<severity>/<class>/. manifest.json beside them says what they were made of, with a digest of every file.
+After an interruption, whatever it was, the same command goes on: what is finished and intact is not made again, and the
+bytes depend on the test set and --seed alone.
+
+Exit status: 0; 1 where --verify found a difference; 2, and one line that says what to do, where something is wrong.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from functools import partial
+from pathlib import Path
+from time import perf_counter
+
+import numpy as np
+from tqdm import tqdm
+
+from dataset import DATASETS, dataset_spec, load_dataset
+from dataset.corrupted_sets import FOLDERS, IN_FOLDERS
+from dataset.corruption_verify import Benchmark, verify
+from dataset.corruption_workers import Workers
+from dataset.corruption_writer import (
+    GO_ON,
+    ArrayPiece,
+    FolderPiece,
+    LabelPiece,
+    OutFolder,
+    block,
+    describe,
+    file_names,
+    label_array,
+)
+from dataset.corruptions import IMAGE_SIZES
+from dataset.corruptions.frost import load_frost
+from helper import options
+from helper.evaluation_options import add_corruption_options, chosen_corruptions
+from helper.script import run_script
+from helper.stop import Stopped, StopSignal
+
+BLOCK = 250  # images a task: a second's work at most, and a few megabytes
+
+
+def corruptible(name: str) -> str:
+    if name in DATASETS and DATASETS[name].image_size not in IMAGE_SIZES:
+        sizes = " and ".join(map(str, IMAGE_SIZES))
+        raise argparse.ArgumentTypeError(
+            f"{name} has {DATASETS[name].image_size} pixels a side, and constants exist for {sizes} pixels only"
+        )
+    return name
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    parser = options.Parser(__doc__)
+    group = parser.add_argument_group("data")
+    names = [spec.name for spec in DATASETS.values() if spec.image_size in IMAGE_SIZES]
+    group.add_argument("--dataset", type=corruptible, choices=names, required=True, help="its test images are taken")
+    group.add_argument("--data_root", default="data", metavar="DIR", help="where data sets lie (default: data)")
+    group.add_argument("--no_download", action="store_true", help="never fetch a missing data set")
+    group.add_argument(
+        "--out",
+        metavar="DIR",
+        help="the folder to write (default: the published name, such as CIFAR-10-C, in data_root)",
+    )
+    group = parser.add_argument_group("corruptions")
+    add_corruption_options(group)
+    group.add_argument(
+        "--seed", type=options.seed, default=0, help="of all that is random in a corruption (default: 0)"
+    )
+    group = parser.add_argument_group("run")
+    # A scheduler may have given us fewer cores than the machine has.
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    group.add_argument(
+        "--workers",
+        type=options.positive,
+        default=cores,
+        metavar="N",
+        help=f"processes that compute (default: {cores})",
+    )
+    group.add_argument(
+        "--verify",
+        type=Path,
+        metavar="OFFICIAL_DIR",
+        help="write nothing; compare --out with a published folder, the deterministic corruptions byte by byte, the "
+        "random ones by their statistics. Exit status 0: all agree; 1: some do not",
+    )
+    return parser.parse_args(argv)
+
+
+def main(args: argparse.Namespace) -> None:
+    started = perf_counter()
+    stop = StopSignal()
+    out = Path(args.out or Path(args.data_root) / FOLDERS[args.dataset]).expanduser()
+    names, severities = chosen_corruptions(args.corruptions), sorted(set(args.severities))
+    # Where nobody watches (a log file), a line every half minute.
+    watched = sys.stderr.isatty()
+    bar_options = {"mininterval": 0.5 if watched else 30, "maxinterval": 30, "leave": False}
+    pieces, finished = [], 0
+    try:
+        # The test set.
+        with stop.all_saved():
+            source = load_dataset(args.dataset, args.data_root, train=False, download=not args.no_download)
+            images = np.stack([np.asarray(source.image(index)) for index in range(len(source))])
+            files = file_names(source) if args.dataset in IN_FOLDERS else None
+            if args.verify:
+                folders = [Benchmark(path, images, source.labels, files) for path in (out, args.verify)]
+                text, agree = verify(*folders, names, images, bar_options)
+                print(text)
+                raise SystemExit(0 if agree else 1)
+            frost = load_frost(args.frost_dir, images.shape[1]) if args.frost_dir or "frost" in names else None
+        print(f"{args.dataset}: {len(images):,} test images, {len(names)} corruptions to {out}", flush=True)
+        if frost and frost.source != "photographs":
+            print("frost (procedural): no --frost_dir, so a drawn texture stands in, NOT COMPARABLE with the published")
+
+        # What is there of it.
+        with stop.all_saved():
+            used = frost if "frost" in names else None
+            settings = describe(args.dataset, images, source.labels, severities, args.seed, used)
+            folder = OutFolder(out, settings)
+            if files is None:
+                classes = dataset_spec(args.dataset).num_classes
+                pieces = [LabelPiece(out, label_array(source.labels, len(severities), classes))]
+                pieces += [ArrayPiece(out, name, severities, images.shape) for name in names]
+            else:
+                cells = [(name, severity) for name in names for severity in severities]
+                pieces = [FolderPiece(out, *cell, files, source.classes) for cell in cells]
+            with tqdm(pieces, "check", unit="file", **bar_options) as bar:
+                missing = [piece for piece in bar if not folder.finished(piece)]
+            skipped = finished = len(pieces) - len(missing)
+            print(f"{skipped} of {len(pieces)} files are there and intact; ", end="")
+            folder.check_room(missing)
+            if missing and isinstance(missing[0], LabelPiece):
+                folder.accept(missing[0])
+                finished += 1
+
+        # The rest.
+        waiting = {(piece.corruption, piece.severities): piece for piece in missing if piece.cells}
+        blocks = [(start, min(start + BLOCK, len(images))) for start in range(0, len(images), BLOCK)]
+        tasks = [(*task, *ends) for task in waiting for ends in blocks]
+        work = partial(block, images, args.seed, frost, files is not None)
+        bar_options |= {"total": sum(piece.cells for piece in missing), "unit": "image", "disable": not tasks}
+        before = perf_counter()
+        with (
+            Workers(min(args.workers, len(tasks)), work, folder.lock) as workers,
+            tqdm(smoothing=0, **bar_options) as bar,
+        ):
+            for (corruption, severities, start, end), rows in workers.results(tasks, stop.all_saved):
+                piece = waiting[corruption, severities]
+                bar.set_description(piece.corruption, refresh=False)
+                bar.update((end - start) * len(piece.severities))
+                if piece.write(start, rows):
+                    folder.accept(piece)
+                    finished += 1
+                    say = bar.write if watched else partial(print, flush=True)
+                    say(f"{piece.key}: {perf_counter() - before:.1f} s")
+                    before = perf_counter()
+    except Stopped:
+        raise Stopped(f"stopped: {finished} of {len(pieces)} files are finished; {GO_ON}") from None
+    print(f"{len(missing)} files made, {skipped} skipped, {perf_counter() - started:.0f} s: {out}")
+
+
+if __name__ == "__main__":
+    run_script(main, parse_args)
