@@ -1,0 +1,226 @@
+"""What a page of results says: the runs side by side, and a section for each."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from statistics import mean
+
+from helper.attack import ATTACK_TITLES
+from helper.comparability import Run, attack_in_words, baseline_in_words, corruptions_in_words
+from helper.figures import (
+    accuracy_against_relus,
+    accuracy_against_severity,
+    branch_label,
+    corruption_groups,
+    corruption_label,
+    run_figures,
+    severities_of,
+    severity_means,
+)
+from helper.image_figures import shorten
+from helper.report_page import (
+    Cell,
+    Column,
+    Markup,
+    badge,
+    breakable,
+    definitions,
+    drawing,
+    element,
+    facts,
+    folded,
+    gallery,
+    join,
+    picture,
+    table,
+    warning_box,
+)
+
+CLEAN_METRICS = {"CA": "CA", "NPA": "NPA", "mCE": "mCE", "relative_mCE": "rel. mCE"}
+CAPTIONS = {
+    "severity": "Mean accuracy by severity of the corruption",
+    "relus_per_layer": "ReLUs per layer",
+    "training_curves": "Training",
+    "mask_maps": "Where layers keep their ReLUs",
+    "examples": "Examples and what the network says to them",
+}
+GLOSSARY = (
+    ("CA", "clean accuracy in %, on unchanged images"),
+    ("NPA", "natural-perturbation accuracy in %: the mean over 15 corruptions and all severities"),
+    ("FGSM, PGD, AutoAttack", "accuracy in % under that attack (AdvA), made through the very branch that predicts"),
+    (
+        "mCE, rel. mCE",
+        "mean corruption error, and its rise over clean images, each in % of a baseline's; lower is better",
+    ),
+    ("With an oracle", "the published protocol: somebody who knows which images are attacked picks the branch"),
+    ("Best single branch", "one branch for all images, without that knowledge: what can be deployed"),
+    ("–", "not measured"),
+)
+
+
+def attack_names(results: dict) -> list[str]:
+    main = [results["attack"]["name"]] if results.get("attack") else []
+    return list(dict.fromkeys([*(results["accuracy"].get("attacks") or {}), *main]))
+
+
+def accuracy_of(results: dict, metric: str, branch: str | int) -> float | None:
+    """A clean metric or an attack's accuracy through one branch, in %; None where it was not measured."""
+    accuracy = results["accuracy"]
+    values = accuracy.get(metric) if metric in CLEAN_METRICS else (accuracy.get("attacks") or {}).get(metric)
+    if values is None and results.get("attack") and metric == results["attack"]["name"]:
+        values = accuracy.get("AdvA")
+    return (values or {}).get(str(branch))
+
+
+def metrics_of(runs: Sequence[Run]) -> dict[str, str]:
+    """Key and title of every metric that a run may have, in the order of the columns."""
+    found = {name for run in runs for name in attack_names(run.results)}
+    attacks = [name for name in ATTACK_TITLES if name in found] + sorted(found - ATTACK_TITLES.keys())
+    titles = CLEAN_METRICS | {name: ATTACK_TITLES.get(name, name) for name in attacks}
+    return {name: titles[name] for name in ("CA", "NPA", *attacks, "mCE", "relative_mCE")}
+
+
+def overview_table(runs: Sequence[Run]) -> Markup:
+    metrics = metrics_of(runs)
+    columns = [Column("Run", numeric=False), Column("Model", numeric=False), Column("Data set", numeric=False)]
+    columns += [Column("Images"), Column("kept", "ReLUs"), Column("of", "ReLUs"), Column("%", "ReLUs", 1)]
+    columns += [Column(title, "With an oracle, %", 2) for title in metrics.values()]
+    columns += [Column("branch", "Best single branch, %")]
+    columns += [Column(title, "Best single branch, %", 2) for title in metrics.values()]
+    rows = []
+    for run in runs:
+        results, relus = run.results, run.results["relus"]
+        branches = sorted(results["accuracy"]["CA"], key=int)
+        single = results["single_branch"]["branch"]
+        row: list[Cell] = [run.cell, results["model"], results["dataset"], results["accuracy"]["images"]]
+        row += [relus["kept"], relus["total"], 100 * relus["kept"] / relus["total"]]
+        row += [accuracy_of(results, name, branches[0 if name in CLEAN_METRICS else -1]) for name in metrics]
+        rows.append([*row, single, *(accuracy_of(results, name, single) for name in metrics)])
+    return table("All runs side by side", columns, rows)
+
+
+def branch_table(runs: Sequence[Run]) -> Markup:
+    metrics = metrics_of(runs)
+    columns = [Column("Run", numeric=False), Column("Branch", numeric=False)]
+    columns += [Column(f"{title} %", digits=2) for title in metrics.values()]
+    rows = [
+        [run.cell, branch_label(run.results, branch), *(accuracy_of(run.results, name, branch) for name in metrics)]
+        for run in runs
+        for branch in sorted(run.results["accuracy"]["CA"], key=int)
+    ]
+    return table("Every branch of every run", columns, rows, narrow=True)
+
+
+def comparison_figures(runs: Sequence[Run]) -> Markup:
+    results = [run.results for run in runs]
+    labels = [shorten(run.name, 46) for run in runs]
+    figures = [drawing(accuracy_against_relus(results, labels), "relus", "Accuracy against ReLUs, with an oracle")]
+    if any(each["accuracy"].get("corruptions") for each in results):
+        lines = [f"{run.number}  {label}" for run, label in zip(runs, labels, strict=True)]
+        caption = f"{CAPTIONS['severity']}, through the branch of the clean images"
+        figures.append(drawing(accuracy_against_severity(results, lines), "severity", caption))
+    return gallery(figures)
+
+
+def run_section(run: Run) -> Markup:
+    results, relus = run.results, run.results["relus"]
+    share = f"{relus['kept']:,} of {relus['total']:,} ({100 * relus['kept'] / relus['total']:.1f} %)"
+    pairs = [("model", results["model"]), ("data set", f"{results['dataset']}, {results['image_size']} pixels")]
+    pairs += [("ReLUs", share), ("images", f"{results['accuracy']['images']:,}")]
+    pairs += [("attack", attack_in_words(results["attack"]))] if results.get("attack") else []
+    pairs += [("corrupted images", corruptions_in_words(results))] if results.get("corrupted_images") else []
+    pairs += [("baseline", baseline_in_words(results))] if results["accuracy"].get("mCE") else []
+    parts = [
+        element("h2", join([badge(run.number), breakable(run.name)])),
+        facts(pairs),
+        warning_box("Warnings", results.get("warnings") or []),
+        corruption_tables(results),
+        element("h3", "Figures"),
+        gallery(list(figures_of(run))),
+        folded("ReLUs per layer", layer_table(results)),
+    ]
+    if results.get("checkpoints"):
+        parts.append(folded("Selected checkpoints", checkpoint_table(results)))
+    parts.append(folded("Provenance: seed, versions, options", provenance(run)))
+    return element("section", join(parts), class_="run", id=f"run-{run.number}")
+
+
+def corruption_tables(results: dict) -> Markup:
+    """Corruption by severity, the branches side by side."""
+    severities = severities_of(results)
+    columns = [Column("Corruption", numeric=False), Column("Group", numeric=False)]
+    columns += [*(Column(str(severity), "Severity", 2) for severity in severities), Column("mean", digits=2)]
+    tables = []
+    for branch, rows in (results["accuracy"].get("corruptions") or {}).items():
+        body = [
+            [corruption_label(results, name), group.lower(), *values, mean(values)]
+            for group, members in corruption_groups(rows).items()
+            for name, values in members.items()
+        ]
+        means = severity_means(rows)
+        title = f"Accuracy on corrupted images in %, {branch_label(results, branch)}"
+        shown = table(title, columns, body, foot=["mean", "", *means, mean(means)], narrow=True)
+        tables.append(element("div", join([element("h3", title), shown])))
+    return element("div", join(tables), class_="side-by-side") if tables else Markup()
+
+
+def figures_of(run: Run) -> Iterable[Markup]:
+    """Those that the run's numbers give, and the pictures of its figures/ that its numbers do not give."""
+    drawn = run_figures(run.results, run.records)
+    for name, figure in drawn.items():
+        yield drawing(figure, f"run{run.number}-{name}", caption_of(run.results, name))
+    for path in sorted((run.folder / "figures").glob("[!.]*.png")):
+        if path.stem not in drawn:
+            yield picture(path, caption_of(run.results, path.stem))
+
+
+def caption_of(results: dict, name: str) -> str:
+    if name.startswith("corruption_heatmap_branch"):
+        return f"Accuracy on corrupted images, {branch_label(results, name.removeprefix('corruption_heatmap_branch'))}"
+    return CAPTIONS.get(name, name.replace("_", " ").capitalize())
+
+
+def layer_table(results: dict) -> Markup:
+    columns = [Column("Layer", numeric=False), Column("Shape", numeric=False)]
+    columns += [Column("Total"), Column("Kept"), Column("Kept %", digits=1)]
+    rows = [
+        [
+            layer["layer"],
+            "×".join(map(str, layer["shape"])),
+            layer["total"],
+            layer["kept"],
+            100 * layer["kept"] / layer["total"],
+        ]
+        for layer in results["relus"]["layers"]
+    ]
+    return table("ReLUs per layer", columns, rows, narrow=True)
+
+
+def checkpoint_table(results: dict) -> Markup:
+    columns = [Column("File", numeric=False), Column("Epoch"), Column("Branch", numeric=False)]
+    columns += [Column("CA %", digits=2), Column("AdvA %", digits=2)]
+    rows = [
+        [
+            entry["file"].rpartition("/")[2],
+            entry["epoch"],
+            branch_label(results, branch),
+            clean,
+            (entry["accuracy"].get("AdvA") or {}).get(branch),
+        ]
+        for entry in results["checkpoints"]
+        for branch, clean in entry["accuracy"]["CA"].items()
+    ]
+    return table("Selected checkpoints", columns, rows, narrow=True)
+
+
+def provenance(run: Run) -> Markup:
+    names = ("schema", "script", "checkpoint", "measured_on", "select_on", "seed", "device", "processes", "wall_time_s")
+    known = [("folder", str(run.folder))] + [(name, run.results.get(name)) for name in names]
+    known += [("trained branches", run.results.get("trained_branches")), ("attack", run.results.get("attack"))]
+    known += [("corrupted images", run.results.get("corrupted_images"))]
+    known += [(f"{name} version", version) for name, version in (run.results.get("versions") or {}).items()]
+    known += [(f"--{name}", value) for name, value in (run.results.get("args") or {}).items()]
+    return definitions(
+        (name, value if isinstance(value, str) else json.dumps(value)) for name, value in known if value is not None
+    )

@@ -1,0 +1,113 @@
+"""One page with the results of any number of runs side by side: tables that sort, figures, and where they come from.
+
+    python report.py save/validation/*/ --out report.html
+
+A RUN is the folder of a run, or its results.json. The page is one file that needs no network and nothing beside it.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from helper import options
+from helper.checkpoint import replace_file
+from helper.comparability import Run, incomparable
+from helper.errors import UserError
+from helper.report import read_results
+from helper.report_page import Markup, definitions, element, page, warning_box
+from helper.report_sections import GLOSSARY, branch_table, comparison_figures, overview_table, run_section
+from helper.run import read_log
+from helper.script import run_script
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    parser = options.Parser(__doc__)
+    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="the folder of a run, or its results.json")
+    parser.add_argument("--out", type=Path, default=Path("report.html"), metavar="FILE", help="default: report.html")
+    parser.add_argument("--title", default="RLNet results", help="default: RLNet results")
+    return parser.parse_args(argv)
+
+
+def read_runs(paths: list[Path]) -> list[Run]:
+    """The runs in the order given, each once."""
+    files = {}
+    for path in paths:
+        file = path / "results.json" if path.is_dir() else path
+        files.setdefault(file.resolve(), file)
+    return [
+        Run(number, name, file.parent, read_results(file), records_of(file.parent))
+        for number, (name, file) in enumerate(zip(tell_apart(list(files)), files.values(), strict=True), 1)
+    ]
+
+
+def tell_apart(files: list[Path]) -> list[str]:
+    """The folder's name; as many folders above it as it takes where that is another run's name too."""
+    names = [file.parent.parts[1:] if file.name == "results.json" else file.parts[1:] for file in files]
+    lengths = [1] * len(names)
+    while True:
+        shown = ["/".join(name[-length:]) for name, length in zip(names, lengths, strict=True)]
+        count = Counter(shown)
+        longer = [
+            length + (count[name] > 1 and length < len(parts))
+            for name, length, parts in zip(shown, lengths, names, strict=True)
+        ]
+        if longer == lengths:
+            return shown
+        lengths = longer
+
+
+def records_of(folder: Path) -> list[dict]:
+    try:
+        return read_log(folder)
+    except ValueError as error:
+        raise UserError(f"{folder / 'log.jsonl'}: not one JSON record a line, or a damaged file") from error
+
+
+@contextmanager
+def blamed_on(where: str) -> Iterator[None]:
+    """Raise UserError where a file keeps to its schema in name only."""
+    try:
+        yield
+    except (LookupError, TypeError, ValueError, AttributeError, ZeroDivisionError) as error:
+        kind = type(error).__name__
+        raise UserError(f"{where}: results.json or log.jsonl lacks what it should hold ({kind}: {error})") from error
+
+
+def comparison(title: str, runs: list[Run]) -> list[Markup]:
+    """All that is said of the runs together."""
+    said = [f"Run {run.number}: {sentence}" for run in runs for sentence in run.results.get("warnings") or []]
+    datasets = ", ".join(sorted({run.results["dataset"] for run in runs}))
+    parts = [
+        element("h1", title),
+        element("p", f"{len(runs)} run{'s' if len(runs) > 1 else ''} on {datasets}", class_="subtitle"),
+        warning_box("Before you compare", [*incomparable(runs), *said], "h2"),
+        element("h2", "Overview"),
+        overview_table(runs),
+        definitions(GLOSSARY),
+        element("h2", "Every branch"),
+        branch_table(runs),
+    ]
+    if len(runs) > 1:
+        parts += [element("h2", "Runs against each other"), comparison_figures(runs)]
+    return parts
+
+
+def main(args: argparse.Namespace) -> None:
+    runs = read_runs(args.runs)
+    sections = []
+    for run in runs:
+        with blamed_on(str(run.folder)):
+            sections += [run_section(run)]
+    with blamed_on(", ".join(str(run.folder) for run in runs)):
+        parts = comparison(args.title, runs)
+    content = page(args.title, [*parts, *sections])
+    replace_file(args.out, lambda file: file.write(content))
+    print(f"written to {args.out}: {len(content) / 1e6:.1f} MB")
+
+
+if __name__ == "__main__":
+    run_script(main, parse_args)
