@@ -9,7 +9,6 @@ interruption the same command goes on.
 
 from __future__ import annotations
 
-import json
 import shlex
 import subprocess
 import sys
@@ -17,10 +16,13 @@ from pathlib import Path
 from time import perf_counter
 
 from dataset import dataset_spec
+from dataset.corrupted_sets import FOLDERS
+from dataset.corruptions import IMAGE_SIZES
 from helper import options
 from helper.relu_mask import relu_totals
-from helper.report import METRICS, percent, table
+from helper.report import read_results
 from helper.script import run_script
+from helper.tables import METRICS, percent, table
 from models import build_model, student_name
 
 ROBUST = "--augment_mode augmix --attack_mode pgd --use2BN"
@@ -79,20 +81,34 @@ def main(args) -> None:
         "--robust_train_mode rslad+attn+augattn+ce",
         recipe["stage2"],
     )
+    corruptions = ""  # the published ones below --data_root
+    if data.image_size in IMAGE_SIZES and not Path(args.data_root, FOLDERS[args.dataset]).is_dir():
+        corrupted = shlex.quote(str(save / FOLDERS[args.dataset]))
+        corruptions = f"--corruption_dir {corrupted}"
+        run(
+            "make_corruptions.py",
+            f"--dataset {args.dataset} --data_root {shlex.quote(args.data_root)} --out {corrupted}",
+        )
     rows = [["", "ReLUs", "branch", *(f"{metric} %" for metric in METRICS)]]
+    evaluated = []
     for role, path, mode in (("teacher", teacher, "Normal"), ("student", finished, "Custom")):
         run_name = f"{role}_{name}"
         run(
             "validate_common_corruptions.py",
             f"--path {quoted[path]} --validate_mode {mode}_Network {common} --run_name {run_name} --use2BN",
+            corruptions,
         )
-        results = json.loads((save / "validation" / run_name / "results.json").read_text())
+        evaluated.append(save / "validation" / run_name)
+        results = read_results(evaluated[-1])
         accuracy = results["accuracy"]
         for branch in accuracy["CA"]:
             cells = (percent(accuracy.get(metric, {}).get(branch)) for metric in METRICS)
             rows.append([f"{role} {results['model']}", f"{results['relus']['kept']:,}", branch, *cells])
+    page = save / "report.html"
+    run("report.py", f"{shlex.join(map(str, evaluated))} --out {shlex.quote(str(page))}")
     print(f"\n{table(rows)}\n\nBranch 0 was trained on clean and AugMix images, branch 1 on adversarial ones.")
     print(f"AdvA: PGD-20, 8/255, through the very branch that predicts. {perf_counter() - started:.0f} s in all.")
+    print(f"NPA: the mean over 15 corruptions x 5 severities. All of it, with figures: {page}")
 
 
 if __name__ == "__main__":
