@@ -15,6 +15,7 @@ to what is there.
 from __future__ import annotations
 
 import argparse
+from dataclasses import asdict
 from pathlib import Path
 from statistics import mean
 from time import perf_counter
@@ -155,7 +156,7 @@ def main(args: argparse.Namespace) -> None:
         seconds=perf_counter() - started,
     )
     results |= {"checkpoint": str(path), "measured_on": "heldout" if heldout else "test"}
-    results["corrupted_images"] = corrupted and corrupted.provenance.in_results()
+    results["corrupted_images"] = asdict(corrupted.provenance) if corrupted else None
     results["warnings"] += warnings_of(found, accuracy, checkpoint.get("args", {}).get("select_on")) + undefined
     if baseline:
         results["warnings"] += baseline_warnings(results, baseline)

@@ -9,11 +9,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +20,7 @@ from PIL import Image
 
 from dataset.corruptions import SEVERITIES, corrupt
 from dataset.corruptions.frost import Frost
-from dataset.source import ArraySource, FileSource, ImageSource, folder_source, folders
+from dataset.source import ArraySource, ImageSource, Subset, folder_source, folders
 from helper.errors import UserError
 
 FOLDERS = {
@@ -44,50 +43,84 @@ MANIFEST_SETTINGS = ("dataset", "split", "images", "image_size", "test_set", "se
 class Provenance:
     """Where corrupted images come from. `origin`: published, generated or generated on the fly.
 
-    `frost`: photographs or procedural; None where the publisher made it. `stamp` differs when the images do.
+    `frost`: photographs or procedural; None where the publisher made it, or nobody has yet.
     """
 
     origin: str
     folder: str | None = None
     seed: int | None = None
     frost: str | None = None
-    stamp: str = ""
-
-    def in_results(self) -> dict:
-        return {name: value for name, value in asdict(self).items() if name != "stamp"}
 
 
 class CorruptedSet:
-    """Every corruption of one test set: `source(corruption, severity)` gives its images, in the test set's order."""
+    """Every corruption of one test set."""
 
     def __init__(self, provenance: Provenance, severities: Sequence[int]):
         self.provenance = provenance
         self.severities = tuple(severities)
 
     def source(self, corruption: str, severity: int) -> ImageSource:
+        """The images of one cell of the benchmark, in the test set's order where that is known."""
+        raise NotImplementedError
+
+    def identity(self, corruption: str, severity: int) -> str:
+        """What tells these images from others of that name: a digest, or where they lie, or how they are made."""
         raise NotImplementedError
 
 
-class ArraySet(CorruptedSet):
-    """One .npy a corruption, mapped from disk one at a time. `test` is the test set that was corrupted."""
+class StoredSet(CorruptedSet):
+    """A benchmark in `folder`, made of the images of `test`. `manifest`: None where it was published."""
 
-    def __init__(
-        self, folder: Path, provenance: Provenance, severities: Sequence[int], test: ImageSource, image_size: int
-    ):
-        super().__init__(provenance, severities)
+    def __init__(self, folder: Path, manifest: dict | None, test: ImageSource, image_size: int):
+        if manifest:
+            provenance = Provenance("generated", str(folder), manifest["seed"], manifest["frost"]["source"])
+        else:
+            provenance = Provenance("published", str(folder))
+        super().__init__(provenance, manifest["severities"] if manifest else SEVERITIES)
         self.folder, self.test, self.image_size = folder, test, image_size
-        labels = read_array(folder / "labels.npy")
-        expected = len(severities) * len(test)
-        if labels.shape != (expected,):
+        self.digests = manifest["files"] if manifest else {}
+        self.remedy = "run make_corruptions.py again" if manifest else "unpack the whole archive there"
+
+    def file(self, corruption: str, severity: int) -> str:
+        """The file or folder that holds these images, as a manifest names it."""
+        raise NotImplementedError
+
+    def identity(self, corruption: str, severity: int) -> str:
+        return self.digests.get(self.file(corruption, severity), f"published in {self.folder}")
+
+    def check(self, corruptions: Sequence[str], severities: Sequence[int]) -> None:
+        """Raises UserError, naming them, where images are missing or of another layout."""
+        raise NotImplementedError
+
+
+class ArraySet(StoredSet):
+    """One .npy a corruption, mapped from disk one at a time."""
+
+    def file(self, corruption: str, severity: int) -> str:
+        return f"{corruption}.npy"
+
+    def check(self, corruptions: Sequence[str], severities: Sequence[int]) -> None:
+        files = [f"{name}.npy" for name in (*corruptions, "labels")]
+        # What is there and not in the manifest is not finished.
+        missing = [
+            file for file in files if not (self.folder / file).is_file() or (self.digests and file not in self.digests)
+        ]
+        if missing:
+            raise UserError(f"{self.folder} lacks {', '.join(missing)}; {self.remedy}")
+        path, count = self.folder / "labels.npy", len(self.severities)
+        labels = read_array(path)
+        if labels.shape != (count * len(self.test),):
             raise UserError(
-                f"{folder / 'labels.npy'} has {labels.dtype} {labels.shape}; {len(severities)} severities of "
-                f"{len(test):,} test images need ({expected},)"
+                f"{path} has {labels.dtype} {labels.shape}; {count} severities of {len(self.test):,} test images need "
+                f"({count * len(self.test)},)"
             )
-        if not np.array_equal(labels, np.tile(test.labels, len(severities))):
-            raise UserError(f"{folder / 'labels.npy'} holds other labels than the test set; is this its benchmark?")
+        if not np.array_equal(labels, np.tile(self.test.labels, count)):
+            raise UserError(f"{path} holds other labels than the test set; is this its benchmark?")
+        for corruption in corruptions:
+            self.array(corruption)
 
     def array(self, corruption: str) -> np.ndarray:
-        """uint8 (severities * N, S, S, 3). Raises UserError for another layout."""
+        """uint8 (severities * N, S, S, 3)."""
         path = self.folder / f"{corruption}.npy"
         images = read_array(path)
         expected = (len(self.severities) * len(self.test), self.image_size, self.image_size, 3)
@@ -100,14 +133,16 @@ class ArraySet(CorruptedSet):
         return ArraySource(self.array(corruption)[start : start + len(self.test)], self.test.labels)
 
 
-class FolderSet(CorruptedSet):
-    """A folder of image files a corruption, severity and class; `classes` are the class folders, by label."""
+class FolderSet(StoredSet):
+    """A folder of image files a corruption, severity and class."""
 
-    def __init__(
-        self, folder: Path, provenance: Provenance, severities: Sequence[int], classes: Sequence[str], size: int
-    ):
-        super().__init__(provenance, severities)
-        self.folder, self.classes, self.size = folder, list(classes), size
+    def file(self, corruption: str, severity: int) -> str:
+        return f"{corruption}/{severity}"
+
+    def check(self, corruptions: Sequence[str], severities: Sequence[int]) -> None:
+        for corruption in corruptions:
+            for severity in severities:
+                self.cell(corruption, severity)
 
     def cell(self, corruption: str, severity: int) -> Path:
         # The published archives of ImageNet-C may be unpacked each into its own folder: noise/, blur/, ...
@@ -116,18 +151,21 @@ class FolderSet(CorruptedSet):
             if path.is_dir():
                 break
         else:
-            raise UserError(f"{self.folder} lacks {corruption}/{severity}/; unpack the whole archive there")
-        if sorted(self.classes) != folders(path):
-            odd = sorted(set(self.classes) ^ set(folders(path)))[0]
+            raise UserError(f"{self.folder} lacks {corruption}/{severity}/; {self.remedy}")
+        if sorted(self.test.classes) != folders(path):
+            odd = sorted(set(self.test.classes) ^ set(folders(path)))[0]
             raise UserError(f"{path}: its class folders are not those of the data set; '{odd}' is in one of them only")
         return path
 
-    def source(self, corruption: str, severity: int) -> FileSource:
+    def source(self, corruption: str, severity: int) -> ImageSource:
+        """In the test set's order where the files are named alike, so that the first images are the same ones."""
         path = self.cell(corruption, severity)
-        source = folder_source([path / name for name in self.classes], self.size)
-        if not len(source):
+        found = folder_source([path / name for name in self.test.classes], self.image_size)
+        if not len(found):
             raise UserError(f"{path} holds no images")
-        return source
+        places = {Path(file).name: place for place, file in enumerate(found.paths)}
+        names = [Path(file).name for file in getattr(self.test, "paths", ())]
+        return Subset(found, [places[name] for name in names]) if set(names) == set(places) else found
 
 
 class GeneratedSource(ImageSource):
@@ -150,13 +188,15 @@ class GeneratedSource(ImageSource):
 
 class GeneratedSet(CorruptedSet):
     def __init__(self, name: str, test: ImageSource, severities: Sequence[int], seed: int, frost: Frost):
-        super().__init__(
-            Provenance("generated on the fly", seed=seed, frost=frost.source, stamp=frost.digest), severities
-        )
+        super().__init__(Provenance("generated on the fly", seed=seed, frost=frost.source), severities)
         self.test, self.seed, self.frost, self.as_jpeg = test, seed, frost, name in IN_FOLDERS
 
     def source(self, corruption: str, severity: int) -> GeneratedSource:
         return GeneratedSource(self.test, corruption, severity, self.seed, self.frost, self.as_jpeg)
+
+    def identity(self, corruption: str, severity: int) -> str:
+        frost = f", frost {self.frost.digest}" if corruption == "frost" else ""
+        return f"generated with seed {self.seed}{frost}"
 
 
 def open_corrupted_set(
@@ -178,27 +218,10 @@ def open_corrupted_set(
     missing = sorted(set(severities) - set(stored))
     if missing:
         raise UserError(f"{folder} has severities {in_words(stored)}, not {in_words(missing)}; choose --severities")
-    provenance = Provenance("published", str(folder))
-    if manifest:
-        frost = manifest["frost"]["source"]
-        provenance = Provenance("generated", str(folder), manifest["seed"], frost, digest_of(manifest))
-    if name in IN_FOLDERS:
-        if not test.classes:
-            raise UserError(f"{folder}: the class folders of this test set are not known by name")
-        found = FolderSet(folder, provenance, stored, test.classes, image_size)
-        for corruption in corruptions:
-            for severity in severities:
-                found.cell(corruption, severity)
-        return found
-    missing = [file for file in (*corruptions, "labels") if not (folder / f"{file}.npy").is_file()]
-    if missing:
-        raise UserError(
-            f"{folder} lacks {', '.join(f'{file}.npy' for file in missing)}; "
-            + ("run the same make_corruptions.py again" if manifest else "unpack the whole archive there")
-        )
-    found = ArraySet(folder, provenance, stored, test, image_size)
-    for corruption in corruptions:
-        found.array(corruption)
+    if name in IN_FOLDERS and not test.classes:
+        raise UserError(f"{folder}: the class folders of this test set are not known by name")
+    found = (FolderSet if name in IN_FOLDERS else ArraySet)(folder, manifest, test, image_size)
+    found.check(corruptions, severities)
     return found
 
 
@@ -217,10 +240,6 @@ def read_manifest(folder: Path) -> dict | None:
     if not all(isinstance(table, dict) for table in tables) or any(name not in manifest for name in MANIFEST_SETTINGS):
         raise UserError(f"{path} is damaged; delete the folder and generate it again")
     return manifest
-
-
-def digest_of(manifest: dict) -> str:
-    return hashlib.sha256(json.dumps(manifest["files"], sort_keys=True).encode()).hexdigest()
 
 
 def read_array(path: Path) -> np.ndarray:

@@ -98,7 +98,7 @@ class Evaluation:
                         load(corrupted.source(name, severity)), clean_branches=self.branches, description=cell
                     ),
                     **self.images,
-                    **asdict(corrupted.provenance),
+                    corrupted=corrupted.identity(name, severity),
                 )
                 for branch, value in found["CA"].items():
                     table[branch][name].append(value)

@@ -74,7 +74,7 @@ def example_columns(
         for name, severity in CORRUPTED if corrupted else ():
             if name in corruptions and severity in corrupted.severities:
                 found = corrupted.source(name, severity)
-                if np.array_equal(found.labels[indices], source.labels[indices]):
+                if np.array_equal(found.labels, source.labels):  # it is in the order of `source`
                     pictures = [to_tensor(np.asarray(picture)) for picture in found.batch(indices)]
                     title = f"{name.replace('_', ' ')}\nseverity {severity}".capitalize()
                     add(title, "clean", torch.stack(pictures).to(device))

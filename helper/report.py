@@ -61,6 +61,7 @@ def base_results(
         "accuracy": accuracy,
         "oracle": {metric: accuracy[metric][str(branch)] for metric, branch in oracle_branches(accuracy).items()},
         "single_branch": best_single_branch(accuracy),
+        "corrupted_images": None,
         "relus": describe_relus(model),
         "warnings": [],
         "seed": args.seed,

@@ -9,14 +9,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dataset import ArraySource
-from dataset.corrupted_sets import GeneratedSet, open_corrupted_set, through_jpeg
+from dataset import ArraySource, FileSource
+from dataset.corrupted_sets import GeneratedSet, Provenance, open_corrupted_set, through_jpeg
 from dataset.corruptions import CORRUPTIONS, SEVERITIES, corrupt
 from dataset.corruptions.frost import load_frost
 from helper.errors import UserError
 
 IMAGES = 4
 NAMES = list(CORRUPTIONS)
+FILES = {f"{name}.npy": "0" for name in (*NAMES, "labels")}
 
 
 def small_test_set(size: int = 32) -> ArraySource:
@@ -36,7 +37,7 @@ def save_arrays(folder: Path, severities=SEVERITIES) -> None:
 
 def save_manifest(folder: Path, **more) -> None:
     manifest = {"schema": "rlnet-corruptions-1", "dataset": "cifar10", "severities": list(SEVERITIES), "seed": 3}
-    manifest |= {"frost": {"source": "procedural", "digest": "0"}, "files": {}, "versions": {}}
+    manifest |= {"frost": {"source": "procedural", "digest": "0"}, "files": FILES, "versions": {}}
     manifest |= {"split": "test", "images": IMAGES, "image_size": 32, "test_set": "0"}
     (folder / "manifest.json").write_text(json.dumps(manifest | more))
 
@@ -58,12 +59,7 @@ def test_a_severity_is_its_fifth_of_the_array(folder):
         assert source.labels.tolist() == [0, 1, 0, 1]
         assert source.image(2).getpixel((5, 5)) == (10 * severity + 2,) * 3
         assert isinstance(source.images.base, np.memmap)
-    assert found.provenance.in_results() == {
-        "origin": "published",
-        "folder": str(folder),
-        "seed": None,
-        "frost": None,
-    }
+    assert found.provenance == Provenance("published", str(folder), seed=None, frost=None)
 
 
 def test_generated_arrays_say_so_and_may_have_fewer_severities(tmp_path):
@@ -76,9 +72,13 @@ def test_generated_arrays_say_so_and_may_have_fewer_severities(tmp_path):
     assert (found.provenance.seed, found.provenance.frost) == (3, "procedural")
     with pytest.raises(UserError, match="has severities 2, 4, not 3; choose --severities"):
         open_arrays(folder, severities=[3, 4])
-    before = found.provenance.stamp
-    save_manifest(folder, severities=[2, 4], files={"snow.npy": "other bytes"})
-    assert open_arrays(folder, severities=[4]).provenance.stamp != before
+    save_manifest(folder, severities=[2, 4], files={**FILES, "snow.npy": "other bytes"})
+    again = open_arrays(folder, severities=[4])
+    assert again.identity("snow", 4) != found.identity("snow", 4)
+    assert again.identity("fog", 4) == found.identity("fog", 4)  # and so it is not measured again
+    save_manifest(folder, severities=[2, 4], files={"labels.npy": "0"})
+    with pytest.raises(UserError, match=r"lacks gaussian_noise\.npy, .*; run make_corruptions\.py again"):
+        open_arrays(folder, severities=[4])
 
 
 def test_no_folder_is_no_error_but_an_empty_one_is(tmp_path):
@@ -153,6 +153,21 @@ def test_folders_of_images_also_one_further_down(name, size, inside, tmp_path):
     test.classes = ("n01", "n03")
     with pytest.raises(UserError, match="'n02' is in one of them only"):
         open_corrupted_set(name, tmp_path, test, size, ["fog"], SEVERITIES)
+
+
+def test_files_named_alike_are_in_the_test_set_s_order(tmp_path):
+    for severity in SEVERITIES:
+        for wnid, name, value in (("n01", "b", 1), ("n02", "a", 2), ("n01", "c", 3)):
+            path = tmp_path / "fog" / str(severity) / wnid / f"{name}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(np.full((64, 64, 3), value, np.uint8)).save(path)
+    test = FileSource([Path(f"{name}.png") for name in "cab"], [0, 1, 0], classes=["n01", "n02"])
+    source = open_corrupted_set("tiny_imagenet", tmp_path, test, 64, ["fog"], SEVERITIES).source("fog", 2)
+    assert [image.getpixel((0, 0))[0] for image in source.batch(range(3))] == [3, 2, 1]
+    assert source.labels.tolist() == [0, 1, 0]
+    test.paths[0] = "other.png"
+    found = open_corrupted_set("tiny_imagenet", tmp_path, test, 64, ["fog"], SEVERITIES).source("fog", 2)
+    assert found.labels.tolist() == [0, 0, 1]  # by class: nothing tells which image is which
 
 
 def test_corrupted_on_the_fly_are_the_generator_s_images():
