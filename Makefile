@@ -23,7 +23,7 @@ lint: .venv/installed-dev
 	.venv/bin/python -m pip install -q -r requirements.txt
 	touch $@
 
-.venv/installed-dev: requirements-dev.txt requirements-attacks.txt .venv/installed
+.venv/installed-dev: requirements-dev.txt requirements-attacks.txt requirements-export.txt .venv/installed
 	.venv/bin/python -m pip install -q -r requirements-dev.txt
 	touch $@
 

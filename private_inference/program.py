@@ -1,0 +1,221 @@
+"""A network as a program: an ordered list of plain steps on named values, made of numpy arrays and whole numbers only.
+
+What a step does, by its `kind`; x is one image's map (C, H, W), weights are float32:
+
+    conv          x -> cross-correlation with `weight` (O, C / groups, KH, KW) and zero padding, plus `bias` (O,)
+    linear        x (F,) -> `weight` (O, F) @ x + `bias` (O,)
+    affine        x * `scale` (C, 1, 1) + `bias` (C, 1, 1): multiplies by secret weights, so it costs what a conv does
+    shift         x + `bias` (C, 1, 1) or (C, H, W): only adds, which costs nothing between two parties
+    add           the sum of two values
+    relu          relu(x) where `mask` (C, H, W) is true, x elsewhere; without a mask, relu(x)
+    average_pool  mean over windows of `kernel` at `stride`, without padding; global where the window is the map
+    max_pool      maximum over windows, the padding being -inf: secure comparisons, like a ReLU
+    flatten       (C, H, W) -> (C * H * W,)
+
+A site whose mask keeps nothing is the identity and no step at all.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+INPUT = "images"
+
+# kind: (values it takes, arrays it must have, arrays it may have, settings)
+KINDS: dict[str, tuple[int, set[str], set[str], set[str]]] = {
+    "conv": (1, {"weight", "bias"}, set(), {"stride", "padding", "groups"}),
+    "linear": (1, {"weight", "bias"}, set(), set()),
+    "affine": (1, {"scale", "bias"}, set(), set()),
+    "shift": (1, {"bias"}, set(), set()),
+    "add": (2, set(), set(), set()),
+    "relu": (1, set(), {"mask"}, set()),
+    "average_pool": (1, set(), set(), {"kernel", "stride"}),
+    "max_pool": (1, set(), set(), {"kernel", "stride", "padding"}),
+    "flatten": (1, set(), set(), set()),
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Step:
+    """One operation. `layer` is the module it comes from; settings are (height, width) pairs, but for `groups`."""
+
+    kind: str
+    inputs: tuple[str, ...]
+    output: str
+    layer: str
+    arrays: Mapping[str, np.ndarray] = field(default_factory=dict)
+    settings: Mapping[str, int | tuple[int, int]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Decision:
+    """Whether these layers were made one, and why (not). Multiply-accumulates per image without and with it."""
+
+    what: str  # 'fold' of a normalisation, or 'fuse' of linear layers
+    layers: tuple[str, ...]
+    done: bool
+    why: str
+    macs_before: int
+    macs_after: int
+
+
+@dataclass(frozen=True, eq=False)
+class Program:
+    """Steps in order; the only input is the value 'images', (C, H, W) in [0, 1]; the last step gives the logits."""
+
+    input_shape: tuple[int, int, int]
+    steps: tuple[Step, ...]
+    decisions: tuple[Decision, ...] = ()
+
+    @property
+    def output(self) -> str:
+        return self.steps[-1].output
+
+    def consumers(self, value: str) -> list[Step]:
+        """Steps that read `value`, one that reads it twice twice."""
+        return [step for step in self.steps for name in step.inputs if name == value]
+
+    def producer(self, value: str) -> Step | None:
+        """The step that makes `value`; None for the images."""
+        return next((step for step in self.steps if step.output == value), None)
+
+    def only_consumer(self, value: str) -> Step | None:
+        """The step that alone reads `value`, once; None where there is another, or where it is the logits."""
+        readers = self.consumers(value)
+        return readers[0] if len(readers) == 1 and value != self.output else None
+
+    def replaced(self, changes: Mapping[str, list[Step]]) -> Program:
+        """With the step that makes each of these values replaced by others (none: left out)."""
+        steps = [new for step in self.steps for new in changes.get(step.output, [step])]
+        return replace(self, steps=tuple(steps))
+
+    def decided(self, *decisions: Decision) -> Program:
+        return replace(self, decisions=(*self.decisions, *decisions))
+
+
+def pair(value: object) -> tuple[int, int]:
+    """3 or (3, 3) as two whole numbers."""
+    height, width = value if isinstance(value, tuple | list) else (value, value)
+    return int(height), int(width)
+
+
+def output_shape(step: Step, *shapes: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape that `step` makes of the shapes of its inputs. Raises ValueError where they do not go together."""
+    try:
+        return _output_shape(step, *shapes)
+    except (IndexError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"step '{step.layer}' ({step.kind}) does not fit maps of shape {shapes}: {error}") from error
+
+
+def _output_shape(step: Step, shape: tuple[int, ...], *others: tuple[int, ...]) -> tuple[int, ...]:
+    arrays, settings = step.arrays, step.settings
+    if step.kind == "flatten":
+        return (math.prod(shape),)
+    if step.kind == "linear":
+        if arrays["weight"].shape[1:] != shape:
+            raise ValueError(f"weight is {arrays['weight'].shape}")
+        return (arrays["weight"].shape[0],)
+    if step.kind in ("conv", "average_pool", "max_pool"):
+        channels, *sides = shape
+        kernel = settings["kernel"] if step.kind != "conv" else arrays["weight"].shape[2:]
+        if step.kind == "conv":
+            if arrays["weight"].shape[1] * settings["groups"] != channels:
+                raise ValueError(f"weight is {arrays['weight'].shape}")
+            channels = arrays["weight"].shape[0]
+        windows = zip(sides, kernel, settings["stride"], settings.get("padding", (0, 0)), strict=True)
+        sides = [(side + 2 * padding - size) // stride + 1 for side, size, stride, padding in windows]
+        if min(sides) < 1:
+            raise ValueError(f"the {kernel[0]}x{kernel[1]} window is larger than the map")
+        return (channels, *sides)
+    for other in [*others, *(array.shape for array in arrays.values())]:
+        if np.broadcast_shapes(shape, other) != shape:
+            raise ValueError(f"cannot take {other}")
+    return shape
+
+
+def shapes(program: Program) -> dict[str, tuple[int, ...]]:
+    """The shape of every value, for one image. Raises ValueError for steps that do not go together."""
+    known: dict[str, tuple[int, ...]] = {INPUT: program.input_shape}
+    for step in program.steps:
+        missing = [name for name in step.inputs if name not in known]
+        if missing or step.output in known:
+            raise ValueError(f"step '{step.layer}' reads {missing or step.inputs} and writes '{step.output}'")
+        known[step.output] = output_shape(step, *(known[name] for name in step.inputs))
+    return known
+
+
+def step_macs(step: Step, shape: tuple[int, ...]) -> int:
+    """Multiply-accumulates with weights, per image, of a step that makes a value of `shape`; padding counts."""
+    if step.kind == "affine":
+        return math.prod(shape)
+    if step.kind in ("conv", "linear"):
+        return math.prod(shape) * math.prod(step.arrays["weight"].shape[1:])
+    return 0
+
+
+def macs(program: Program) -> int:
+    """Multiply-accumulates of the whole program, per image."""
+    known = shapes(program)
+    return sum(step_macs(step, known[step.output]) for step in program.steps)
+
+
+def comparisons(program: Program) -> list[tuple[str, str, int]]:
+    """(layer, 'relu' or 'max_pool', secure comparisons per image), in order. A window of k values takes k - 1."""
+    known, found = shapes(program), []
+    for step in program.steps:
+        if step.kind == "relu":
+            count = int(step.arrays["mask"].sum()) if "mask" in step.arrays else math.prod(known[step.output])
+        elif step.kind == "max_pool":
+            count = math.prod(known[step.output]) * (math.prod(step.settings["kernel"]) - 1)
+        else:
+            continue
+        found.append((step.layer, step.kind, count))
+    return found
+
+
+@torch.no_grad()
+def run(program: Program, images: np.ndarray | Tensor) -> np.ndarray:
+    """Logits (B, classes), float32, for images (B, C, H, W) in [0, 1]: what any engine's answer is held against."""
+    uses = Counter(name for step in program.steps for name in step.inputs)
+    values = {INPUT: torch.as_tensor(images, dtype=torch.float32)}
+    for step in program.steps:
+        taken = [values[name] for name in step.inputs]
+        for name in step.inputs:  # a value that nobody will read again makes room
+            uses[name] -= 1
+            if not uses[name]:
+                values.pop(name, None)
+        values[step.output] = _compute(step, *taken)
+    return values[program.output].numpy()
+
+
+def _compute(step: Step, x: Tensor, *others: Tensor) -> Tensor:
+    arrays = {name: torch.from_numpy(array) for name, array in step.arrays.items()}
+    settings = step.settings
+    match step.kind:
+        case "conv":
+            return F.conv2d(x, arrays["weight"], arrays["bias"], **settings)
+        case "linear":
+            return F.linear(x, arrays["weight"], arrays["bias"])
+        case "affine":
+            return x * arrays["scale"] + arrays["bias"]
+        case "shift":
+            return x + arrays["bias"]
+        case "add":
+            return x + others[0]
+        case "relu":
+            return torch.where(arrays["mask"], F.relu(x), x) if "mask" in arrays else F.relu(x)
+        case "average_pool":
+            return F.avg_pool2d(x, settings["kernel"], settings["stride"])
+        case "max_pool":
+            return F.max_pool2d(x, settings["kernel"], settings["stride"], settings["padding"])
+        case "flatten":
+            return x.flatten(1)
+    raise ValueError(f"no step is called '{step.kind}'")
