@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from helper.errors import UserError
+from helper.hash_random import random_bits
 from models.layers import use_branch
 
 ATTACKS = ("none", "fgsm", "pgd")
@@ -119,28 +120,11 @@ def attack_mode(model: nn.Module, branch: int) -> Iterator[nn.Module]:
             parameter.requires_grad_(flag)
 
 
-_LOW_32_BITS = 0xFFFFFFFF
-
-
-def _mix(value: Tensor) -> Tensor:
-    """The finaliser of MurmurHash3, on 32-bit values held in int64."""
-    value = value ^ (value >> 16)
-    value = (value * 0x85EBCA6B) & _LOW_32_BITS
-    value = value ^ (value >> 13)
-    value = (value * 0xC2B2AE35) & _LOW_32_BITS
-    return value ^ (value >> 16)
-
-
 def sample_noise(indices: Tensor, shape: tuple[int, ...], *key: int) -> Tensor:
     """Uniform noise in [-1, 1), (B, *shape) float32 on the device of `indices` (B,), the images' numbers.
 
     Row i is a function of indices[i] and `key` (seed, epoch, restart) alone. So an image meets the same random start on
     any device, in any batch, on any number of processes, and in a run that was resumed: there is no generator to save.
     """
-    state = _mix(indices.long() & _LOW_32_BITS)
-    for part in key:
-        state = _mix((state + 0x9E3779B9 + part) & _LOW_32_BITS)
-    count = int(torch.Size(shape).numel())
-    positions = _mix(torch.arange(1, count + 1, device=indices.device))
-    bits = _mix(_mix(state[:, None] ^ positions) + state[:, None] & _LOW_32_BITS)
+    bits = random_bits(indices, int(torch.Size(shape).numel()), *key)
     return ((bits >> 8).float() * 2.0**-23 - 1.0).view(-1, *shape)

@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from dataset import DatasetSpec, ImageSource, heldout_split, load_dataset
-from dataset.batches import Loader
+from dataset.batches import Loader, ShardedBatches, ShardedEval
 from dataset.corrupted_sets import FOLDERS, CorruptedSet, GeneratedSet, open_corrupted_set
 from dataset.corruptions import IMAGE_SIZES
 from dataset.corruptions.frost import load_frost
+from dataset.device_loader import DeviceEvalLoader, DeviceTrainLoader, ResidentImages
 from dataset.views import eval_loader, train_loader
 from helper.distributed import Processes, on_main_process
 from helper.errors import UserError
@@ -22,9 +24,9 @@ from helper.errors import UserError
 class Loaders:
     """`selection` is what --select_on names; `test` is the test set in every case."""
 
-    train: Loader
-    selection: Loader
-    test: Loader
+    train: Loader | DeviceTrainLoader
+    selection: Loader | DeviceEvalLoader
+    test: Loader | DeviceEvalLoader
 
 
 def read_split(args: argparse.Namespace, spec: DatasetSpec, processes: Processes, *, train: bool) -> ImageSource:
@@ -85,24 +87,64 @@ def find_corrupted(
 def training_loaders(
     args: argparse.Namespace, spec: DatasetSpec, processes: Processes, views: tuple[str, ...]
 ) -> Loaders:
-    """Training images less those that are held out for the selection, and what to evaluate on."""
+    """Training images less those that are held out for the selection, and what to evaluate on.
+
+    Puts the choice that --data_on auto stands for in its place, for the run's record.
+    """
+    args.data_on = settle_data_on(args.data_on, spec, processes.device)
     training = read_split(args, spec, processes, train=True)
-    test = evaluation_loader(args, spec, processes, read_split(args, spec, processes, train=False))
-    indices, selection = np.arange(len(training)), test
+    testing = read_split(args, spec, processes, train=False)
+    indices, heldout = np.arange(len(training)), None
     if args.select_on == "heldout":
         indices, heldout = heldout_split(training.labels)
-        selection = evaluation_loader(args, spec, processes, training, heldout)
+    augment = "augmix" if "aug" in views else "none"
+    if args.data_on == "device":
+        return _device_loaders(args, spec, processes, training, testing, indices, heldout, augment)
+    test = evaluation_loader(args, spec, processes, testing)
+    selection = test if heldout is None else evaluation_loader(args, spec, processes, training, heldout)
     train = train_loader(
         training,
         indices,
         spec,
         seed=args.seed,
         batch_size=args.batch_size,
-        augment="augmix" if "aug" in views else "none",
+        augment=augment,
         limit=args.limit_train_batches,
         **_sharing(args, processes),
     )
     return Loaders(train, selection, test)
+
+
+def settle_data_on(chosen: str, spec: DatasetSpec, device: torch.device) -> str:
+    """'device' or 'workers'; raises UserError where the images are too large to be held on a device."""
+    if chosen == "device" and spec.any_size:
+        raise UserError(f"--data_on device: {spec.name} is too large to be held on a device; use --data_on workers")
+    if chosen != "auto":
+        return chosen
+    return "device" if device.type == "cuda" and not spec.any_size else "workers"
+
+
+def _device_loaders(
+    args: argparse.Namespace,
+    spec: DatasetSpec,
+    processes: Processes,
+    training: ImageSource,
+    testing: ImageSource,
+    indices: np.ndarray,
+    heldout: np.ndarray | None,
+    augment: str,
+) -> Loaders:
+    images, test_images = (ResidentImages(split, processes.device, args.num_workers) for split in (training, testing))
+    shares = (processes.rank, processes.count)
+
+    def evaluation(resident: ResidentImages, chosen: np.ndarray) -> DeviceEvalLoader:
+        batches = ShardedEval(len(chosen), args.batch_size, *shares, args.limit_val_batches)
+        return DeviceEvalLoader(resident, batches, chosen)
+
+    batches = ShardedBatches(len(indices), args.batch_size, args.seed, *shares, args.limit_train_batches)
+    train = DeviceTrainLoader(images, indices, batches, flip=spec.flip, augment=augment)
+    test = evaluation(test_images, np.arange(len(testing)))
+    return Loaders(train, test if heldout is None else evaluation(images, heldout), test)
 
 
 def _sharing(args: argparse.Namespace, processes: Processes) -> dict:

@@ -16,6 +16,7 @@ from helper.schedule import default_decay_epochs
 
 DEFAULT_EPS = "8/255"
 DEFAULT_STEP_SIZE = "2/255"
+DATA_ON = ("auto", "device", "workers")
 
 
 class Parser(argparse.ArgumentParser):
@@ -90,7 +91,10 @@ for kind in (positive, not_negative, seed):
 pixels.__name__, epoch_list.__name__ = "fraction", "list of epochs"
 
 
-def add_data_options(parser: Parser, *, dataset: str | None, batch_size: int = 128, select_on: str = "heldout") -> None:
+def add_data_options(
+    parser: Parser, *, dataset: str | None, batch_size: int = 128, select_on: str = "heldout", augments: bool = False
+) -> None:
+    """`augments`: the script crops, flips and mixes images, and may do so in more than one place."""
     group = parser.add_argument_group("data")
     group.add_argument(
         "--dataset", choices=DATASETS, default=dataset, help=f"default: {dataset or 'that of the checkpoint'}"
@@ -109,6 +113,17 @@ def add_data_options(parser: Parser, *, dataset: str | None, batch_size: int = 1
     group.add_argument(
         "--num_workers", type=not_negative, default=workers, help=f"loader processes per process (default: {workers})"
     )
+    if augments:
+        group.add_argument(
+            "--data_on",
+            choices=DATA_ON,
+            default="auto",
+            help="where images are cropped, flipped and mixed. workers: one by one in --num_workers processes; device: "
+            "in whole batches where the network is, all images being held there (CIFAR takes 0.2 GB), which leaves the "
+            "cores alone. The order of images is the same, and so is the distribution of crops and AugMix, but not "
+            "the draws: a run goes on only with what it began with. auto: device on a GPU, but for ImageNet, which "
+            "is too large; workers on a CPU, where they run beside the training on other cores (default: auto)",
+        )
     group.add_argument("--limit_train_batches", type=positive, metavar="N", help="at most N training batches an epoch")
     group.add_argument("--limit_val_batches", type=positive, metavar="N", help="at most N batches in every evaluation")
     group.add_argument(
@@ -210,7 +225,7 @@ def add_training_options(
     add_augment_option(parser)
     add_branch_options(parser)
     add_attack_options(parser, default="none", steps=7)
-    add_data_options(parser, dataset=dataset)
+    add_data_options(parser, dataset=dataset, augments=True)
     add_optimizer_options(parser, epochs=epochs, epochs_alias=epochs_alias, learning_rate=learning_rate)
     add_run_options(parser)
 
