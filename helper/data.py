@@ -47,8 +47,12 @@ def evaluation_loader(
     source: ImageSource,
     indices: np.ndarray | None = None,
     whole_batches: bool = False,
+    workers: int | None = None,
 ) -> Loader:
-    """All images of `source`, or those at `indices`, shared by the processes, in order and without augmentation."""
+    """All images of `source`, or those at `indices`, shared by the processes, in order and without augmentation.
+
+    `workers`: None for --num_workers.
+    """
     return eval_loader(
         source,
         spec,
@@ -56,7 +60,7 @@ def evaluation_loader(
         indices=indices,
         limit=args.limit_val_batches,
         whole_batches=whole_batches,
-        **_sharing(args, processes),
+        **_sharing(args, processes, workers),
     )
 
 
@@ -147,10 +151,10 @@ def _device_loaders(
     return Loaders(train, test if heldout is None else evaluation(images, heldout), test)
 
 
-def _sharing(args: argparse.Namespace, processes: Processes) -> dict:
+def _sharing(args: argparse.Namespace, processes: Processes, workers: int | None = None) -> dict:
     return {
         "rank": processes.rank,
         "world": processes.count,
-        "workers": args.num_workers,
+        "workers": args.num_workers if workers is None else workers,
         "pin_memory": processes.device.type == "cuda",
     }

@@ -10,7 +10,7 @@ from functools import partial
 from tqdm import tqdm
 
 from dataset import DatasetSpec, ImageSource
-from dataset.corrupted_sets import CorruptedSet
+from dataset.corrupted_sets import ArraySet, CorruptedSet
 from helper.attack import AttackSettings
 from helper.data import evaluation_loader
 from helper.distributed import Processes
@@ -86,6 +86,8 @@ class Evaluation:
         """{branch: {corruption: [% per severity]}}"""
         # Images of a corrupted set have their network's size already.
         load = partial(evaluation_loader, self.args, replace(self.spec, any_size=False), self.processes)
+        if isinstance(corrupted, ArraySet):
+            load = partial(load, workers=0)  # to start workers 75 times takes longer than to read arrays
         table = {str(branch): {name: [] for name in names} for branch in self.branches}
         cells = [(name, severity) for name in names for severity in severities]
         with tqdm(cells, desc="corruptions", unit="cell", **bar_options(self.processes)) as bar:
