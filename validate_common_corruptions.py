@@ -39,7 +39,7 @@ from helper.evaluation_options import (
     evaluation_attacks,
 )
 from helper.examples import example_columns
-from helper.figures import example_images, mask_maps, run_figures, save_figure
+from helper.figures import example_images, mask_maps, run_figures, save_figures
 from helper.measurements import Measurements, file_digest
 from helper.report import base_results, read_results
 from helper.run import lock_folder, read_log, write_json
@@ -114,6 +114,8 @@ def main(args: argparse.Namespace) -> None:
     if heldout:
         source = Subset(source, heldout_split(source.labels)[1])
     corrupted, without = find_corrupted(args, data, source, corruptions)
+    if baseline and not corrupted:
+        raise UserError(f"--baseline: there are no corrupted images to measure on: {without}")
     path = Path(args.path)
     folder = Path(args.save_dir, "validation", args.run_name or f"{path.resolve().parent.name}_{path.stem}")
     lock = []
@@ -177,8 +179,7 @@ def main(args: argparse.Namespace) -> None:
             )
             figures = run_figures(results, read_log(path.parent))
             figures |= {"mask_maps": mask_maps(model), "examples": example_images(columns, labels)}
-            for name, figure in figures.items():
-                save_figure(figure, folder / "figures" / name)
+            save_figures(figures, folder / "figures")
         print(results_table(results), corruption_table(results) or f"NPA: {without}", sep="\n\n")
         print(f"written to {folder}")
 

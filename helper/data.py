@@ -83,7 +83,7 @@ def find_corrupted(
         return None, "corrupted test sets hold no held-out images; --generate corrupts those as they are read"
     found = open_corrupted_set(spec.name, folder, test, spec.image_size, corruptions, args.severities)
     reason = f"no {folder}; make_corruptions.py writes it, --generate does without"
-    if found is None and (args.corruption_dir or args.baseline):
+    if found is None and args.corruption_dir:
         raise UserError(f"corruptions: {reason}")
     return found, reason
 

@@ -7,7 +7,7 @@ Ito's, which colour-blind readers tell apart. No pyplot: a figure belongs to who
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import wraps
 from pathlib import Path
 
@@ -89,3 +89,12 @@ def save_figure(figure: Figure, path: Path) -> None:
         content = render(figure, kind)
         # A name may hold dots of its own, which with_suffix would take for a suffix.
         replace_file(path.with_name(f"{path.name}.{kind}"), lambda file, content=content: file.write(content))
+
+
+def save_figures(figures: Mapping[str, Figure], folder: Path) -> None:
+    """All of them, by name. Figures of an earlier evaluation with other options, which would not belong here, go."""
+    for name, figure in figures.items():
+        save_figure(figure, folder / name)
+    for path in folder.iterdir():
+        if path.suffix in (".png", ".pdf") and path.stem not in figures:
+            path.unlink()

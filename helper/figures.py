@@ -13,7 +13,18 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
-from helper.figure_style import COLUMN, DROPPED, KEPT, MUTED, SERIES, line_style, literal, save_figure, styled
+from helper.figure_style import (
+    COLUMN,
+    DROPPED,
+    KEPT,
+    MUTED,
+    SERIES,
+    line_style,
+    literal,
+    save_figure,
+    save_figures,
+    styled,
+)
 from helper.image_figures import Example, example_images, mask_maps
 from helper.tables import corruption_title, counted
 from helper.training_figure import training_curves
@@ -28,6 +39,7 @@ __all__ = [
     "relus_per_layer",
     "run_figures",
     "save_figure",
+    "save_figures",
     "training_curves",
 ]
 

@@ -23,6 +23,7 @@ from helper.figures import (
     relus_per_layer,
     run_figures,
     save_figure,
+    save_figures,
     training_curves,
 )
 from models.layers import relu_sites
@@ -169,3 +170,10 @@ def test_figures_leave_matplotlib_as_it_was():
     before = dict(matplotlib.rcParams)
     figure_style.render(relus_per_layer(results_of()), "svg")
     assert dict(matplotlib.rcParams) == before
+
+
+def test_figures_that_no_longer_belong_here_go(tmp_path):
+    (tmp_path / "notes.txt").write_text("mine")
+    save_figures({"relus": relus_per_layer(results_of()), "again": relus_per_layer(results_of())}, tmp_path)
+    save_figures({"relus": relus_per_layer(results_of())}, tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {"relus.png", "relus.pdf", "notes.txt"}

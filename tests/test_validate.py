@@ -148,10 +148,11 @@ def test_two_processes_measure_what_one_does(checkpoint, tmp_path, unused_tcp_po
     assert measured(tmp_path / "one") == measured(tmp_path / "two")
 
 
-def test_bad_input_is_one_line(checkpoint, tmp_path):
+def test_bad_input_is_one_line(checkpoint, evaluated, tmp_path):
     empty = tmp_path / "empty"
     empty.mkdir()
     (tmp_path / "other.json").write_text('{"schema": "something"}')
+    (baseline,) = evaluated[0].rglob("results.json")
     for options, words in {
         "--dataset cifar10": ["cifar10 contradicts", "digits"],
         "--corruptions fogg": ["fogg", "fog", "common"],
@@ -162,6 +163,10 @@ def test_bad_input_is_one_line(checkpoint, tmp_path):
         f"--baseline {tmp_path}/none.json": ["none.json", "No such file"],
         f"--baseline {tmp_path}/other.json": ["something", "rlnet-results"],
         f"--resume {tmp_path}/none.json": ["no such file"],
+        f"--baseline {baseline} --select_on heldout {CELLS.removeprefix('--generate')}": [
+            "no corrupted images",
+            "held-out",
+        ],
         "--restarts 0": ["--restarts", "0 is not 1 or more"],
         "--attack_mode apgd": ["apgd", "autoattack"],
     }.items():
