@@ -16,7 +16,6 @@ Exit status: 0; 1 where --verify found a difference; 2, and one line that says w
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from functools import partial
 from pathlib import Path
@@ -77,8 +76,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         "--seed", type=options.seed, default=0, help="of all that is random in a corruption (default: 0)"
     )
     group = parser.add_argument_group("run")
-    # A scheduler may have given us fewer cores than the machine has.
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = options.available_cores()
     group.add_argument(
         "--workers",
         type=options.positive,

@@ -16,7 +16,6 @@ machine that slows down slows all of them; an untimed turn comes first, and star
 from __future__ import annotations
 
 import argparse
-import os
 import platform
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -115,7 +114,7 @@ def turn(batches: Iterable[Tensor], device: torch.device) -> float:
 def describe_machine(device: torch.device) -> dict:
     lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
     models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    cores = options.available_cores()
     return {
         "cpu": models[0] if models else platform.processor() or platform.machine(),
         "cores": cores,

@@ -249,10 +249,15 @@ def read_array(path: Path) -> np.ndarray:
         raise UserError(f"{path} is no array file, or a damaged one ({error})") from error
 
 
-def through_jpeg(image: Image.Image) -> Image.Image:
+def jpeg_bytes(image: Image.Image) -> bytes:
+    """The file that a published folder would hold."""
     content = io.BytesIO()
     image.save(content, "JPEG", quality=JPEG_QUALITY)
-    return Image.open(content).convert("RGB")
+    return content.getvalue()
+
+
+def through_jpeg(image: Image.Image) -> Image.Image:
+    return Image.open(io.BytesIO(jpeg_bytes(image))).convert("RGB")
 
 
 def in_words(numbers: Sequence[int]) -> str:

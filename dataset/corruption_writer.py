@@ -7,9 +7,7 @@ its final name is finished, and a part whose digest the manifest knows lacks not
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
-import io
 import json
 import os
 import platform
@@ -22,12 +20,14 @@ import numpy as np
 import PIL
 from PIL import Image
 
-from dataset.corrupted_sets import JPEG_QUALITY, MANIFEST, MANIFEST_SCHEMA, MANIFEST_SETTINGS, read_manifest
+from dataset.corrupted_sets import MANIFEST, MANIFEST_SCHEMA, MANIFEST_SETTINGS, jpeg_bytes, read_manifest
 from dataset.corruptions import corrupt
 from dataset.corruptions.frost import Frost
 from dataset.source import FileSource
 from helper.checkpoint import replace_file
 from helper.errors import UserError
+from helper.measurements import file_digest
+from helper.run import lock_file
 
 JPEG_BYTES = 6144  # of a file of 64x64 pixels on disk, about; noise takes more, fog takes less
 GO_ON = "what is finished stays, and the same command goes on"
@@ -134,10 +134,9 @@ def remove(path: Path) -> None:
 
 def digest(path: Path) -> str:
     """sha256 of a file; of a folder, over the sorted relative names in it, and what each of the files holds."""
-    total = hashlib.sha256()
     if path.is_file():
-        with open(path, "rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return file_digest(path)
+    total = hashlib.sha256()
     for name in sorted(file.relative_to(path).as_posix() for file in path.rglob("*") if not file.is_dir()):
         content = (path / name).read_bytes()
         total.update(f"{name}\0{len(content)}\0".encode() + content)
@@ -195,11 +194,8 @@ class OutFolder:
         if path.exists() and not path.is_dir():
             raise UserError(f"--out {path} is a file, and a folder is needed")
         path.mkdir(parents=True, exist_ok=True)
-        self.lock = open(path / ".lock", "w")  # noqa: SIM115
-        try:
-            fcntl.flock(self.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise UserError(f"{path}: another process is writing this folder; wait for it, or stop it") from error
+        busy = f"{path}: another process is writing this folder; wait for it, or stop it"
+        self.lock = lock_file(path / ".lock", busy)
         for left_over in path.glob(f".{MANIFEST}.*.tmp"):
             left_over.unlink()
         self.manifest = self._compare(read_manifest(path), settings)
@@ -284,10 +280,4 @@ def block(
         corrupt(images[start:stop], corruption, severity, seed=seed, indices=np.arange(start, stop), frost=frost)
         for severity in severities
     ]
-    return [[jpeg(image) for image in row] for row in rows] if as_files else rows
-
-
-def jpeg(image: np.ndarray) -> bytes:
-    content = io.BytesIO()
-    Image.fromarray(image).save(content, "JPEG", quality=JPEG_QUALITY)
-    return content.getvalue()
+    return [[jpeg_bytes(Image.fromarray(image)) for image in row] for row in rows] if as_files else rows

@@ -91,6 +91,11 @@ for kind in (positive, not_negative, seed):
 pixels.__name__, epoch_list.__name__ = "fraction", "list of epochs"
 
 
+def available_cores() -> int:
+    """Those of this process: a scheduler may have given it fewer than the machine has."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def add_data_options(
     parser: Parser, *, dataset: str | None, batch_size: int = 128, select_on: str = "heldout", augments: bool = False
 ) -> None:
@@ -107,9 +112,7 @@ def add_data_options(
         default=batch_size,
         help=f"images a step over all processes together (default: {batch_size})",
     )
-    # A scheduler may have given us fewer cores than the machine has.
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    workers = min(4, cores)
+    workers = min(4, available_cores())
     group.add_argument(
         "--num_workers", type=not_negative, default=workers, help=f"loader processes per process (default: {workers})"
     )

@@ -132,12 +132,18 @@ class RunFolder:
 def lock_folder(path: Path) -> IO:
     """Raise UserError where another process writes into `path`; the lock lasts as long as what is returned here."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    lock = open(path.parent / f".{path.name}.lock", "w")  # noqa: SIM115
+    busy = f"{path}: another process is writing there; give this one another folder"
+    return lock_file(path.parent / f".{path.name}.lock", busy)
+
+
+def lock_file(path: Path, busy: str) -> IO:
+    """`path`, made where it is missing and locked for this process; raises UserError(busy) where another one has it."""
+    lock = open(path, "w")  # noqa: SIM115
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
         lock.close()
-        raise UserError(f"{path}: another process is writing there; give this one another folder") from error
+        raise UserError(busy) from error
     return lock
 
 
