@@ -20,6 +20,7 @@ import torch
 
 from dataset import dataset_spec
 from helper import options
+from helper.acceleration import settle_acceleration
 from helper.data import training_loaders
 from helper.distributed import start_processes
 from helper.errors import UserError
@@ -41,6 +42,7 @@ from helper.stage import (
     train_and_report,
 )
 from helper.step import Task
+from helper.training_options import add_distillation_options, add_training_options, training_attack
 from models import architecture_of, build_model
 from models.layers import Network, relu_sites
 from sensitivity import load_budget, load_profile
@@ -99,8 +101,16 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         default="random",
         help="the student's first weights (default: random)",
     )
-    options.add_distillation_options(parser, distill="kd")
-    options.add_training_options(parser, dataset=None, epochs=150, epochs_alias="--t1_epochs", learning_rate=0.05)
+    add_distillation_options(parser, distill="kd")
+    add_training_options(
+        parser,
+        dataset=None,
+        epochs=150,
+        epochs_alias="--t1_epochs",
+        learning_rate=0.05,
+        # Two fifteenths: 18 new masks, where the search comes to rest after about ten, and 2 epochs under the last.
+        fast={"epochs": 20, "learning_rate": 0.1},
+    )
     return parser.parse_args(argv)
 
 
@@ -118,6 +128,7 @@ def settle_budget(args: argparse.Namespace, student: Network) -> tuple[list[int]
 def main(args: argparse.Namespace) -> None:
     # Processes and options
     processes = start_processes(args.device)
+    acceleration = settle_acceleration(args, processes)
     teacher, teacher_name, objective = settle_distillation(args, processes)
     compared = COMPARED_VIEW[args.mask_calculation]
     if compared not in objective.views:
@@ -140,15 +151,15 @@ def main(args: argparse.Namespace) -> None:
     run = RunFolder(student_folder(args, 1, teacher_name, label), checkpoint_stem(args, stage=1), args, processes)
 
     # The search
-    parallel = prepare_parallel(student, objective, processes, sync_bn=args.sync_bn)
-    prepare_teacher(teacher, processes)
+    parallel = prepare_parallel(student, objective, processes, sync_bn=args.sync_bn, channels_last=args.channels_last)
+    prepare_teacher(teacher, processes, channels_last=args.channels_last)
     search = None
     if args.mask_freeze_epochs < args.epochs:
         search = FeatureDifferenceSearch(student, budget, compared, before_relu=args.student_maps == "before_relu")
     elif processes.is_main:
         print(f"note: {args.epochs} epochs leave none to search in; the mask stays as it was drawn at random")
-    attack = options.training_attack(args)
-    task = Task(processes, student, parallel, objective, attack, teacher, search, args.seed)
+    attack = training_attack(args)
+    task = Task(processes, student, parallel, objective, attack, teacher, search, args.seed, acceleration)
 
     # Training, and what it is worth on the test set
     identity = {"stage": 1, "teacher": teacher_name, "budget": {"label": label, "layers": budget}, "tag": tag}

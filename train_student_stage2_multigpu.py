@@ -15,6 +15,7 @@ import torch
 
 from dataset import dataset_spec
 from helper import options
+from helper.acceleration import settle_acceleration
 from helper.checkpoint import load_model
 from helper.data import training_loaders
 from helper.distributed import start_processes
@@ -30,6 +31,7 @@ from helper.stage import (
     train_and_report,
 )
 from helper.step import Task
+from helper.training_options import add_distillation_options, add_training_options, training_attack
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -41,14 +43,23 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         action="store_true",
         help="train dense weights. There are no others here: accepted so that published commands run as they are",
     )
-    options.add_distillation_options(parser, distill="attention")
-    options.add_training_options(parser, dataset=None, epochs=240, epochs_alias="--t2_epochs", learning_rate=0.01)
+    add_distillation_options(parser, distill="attention")
+    add_training_options(
+        parser,
+        dataset=None,
+        epochs=240,
+        epochs_alias="--t2_epochs",
+        learning_rate=0.01,
+        # An eighth. Weights that 20 quick epochs of stage 1 have left unfinished take a higher rate than finished ones.
+        fast={"epochs": 30, "learning_rate": 0.05},
+    )
     return parser.parse_args(argv)
 
 
 def main(args: argparse.Namespace) -> None:
     # Processes and options
     processes = start_processes(args.device)
+    acceleration = settle_acceleration(args, processes)
     teacher, teacher_name, objective = settle_distillation(args, processes)
 
     # Student
@@ -67,10 +78,10 @@ def main(args: argparse.Namespace) -> None:
     run = RunFolder(folder, checkpoint_stem(args, stage=2), args, processes)
 
     # Training, and what it is worth on the test set
-    parallel = prepare_parallel(student, objective, processes, sync_bn=args.sync_bn)
-    prepare_teacher(teacher, processes)
-    attack = options.training_attack(args)
-    task = Task(processes, student, parallel, objective, attack, teacher, seed=args.seed)
+    parallel = prepare_parallel(student, objective, processes, sync_bn=args.sync_bn, channels_last=args.channels_last)
+    prepare_teacher(teacher, processes, channels_last=args.channels_last)
+    attack = training_attack(args)
+    task = Task(processes, student, parallel, objective, attack, teacher, seed=args.seed, acceleration=acceleration)
     identity = {"stage": 2, "teacher": teacher_name, "budget": found["budget"], "tag": found["tag"]}
     train_and_report(__file__, args, task, run, loaders, model_name=args.model_s, identity=identity)
 

@@ -44,10 +44,13 @@ class AttackSettings:
         loss: Callable[[Tensor, Tensor], Tensor],
         random_start: Callable[[], Tensor],
     ) -> Tensor:
-        """One run from one start; `random_start()` is asked for its noise where the attack has one."""
+        """One run from one start; `random_start()` is asked for its noise where the attack has one.
+
+        x is taken to lie in [0, 1], for looking means waiting for the device; `check_pixels` looks.
+        """
         if self.name == "fgsm":
-            return pgd(fn, x, target, eps=self.eps, step_size=self.eps, steps=1, loss=loss)
-        return pgd(
+            return ascend(fn, x, target, eps=self.eps, step_size=self.eps, steps=1, loss=loss)
+        return ascend(
             fn,
             x,
             target,
@@ -77,11 +80,26 @@ def pgd(
     (`sample_noise`); None starts at x. Raises UserError where x leaves [0, 1].
     """
     check_pixels(x)
+    return ascend(fn, x, target, eps=eps, step_size=step_size, steps=steps, loss=loss, random_start=random_start)
+
+
+def ascend(
+    fn: Callable[[Tensor], Tensor],
+    x: Tensor,
+    target: Tensor,
+    *,
+    eps: float,
+    step_size: float,
+    steps: int,
+    loss: Callable[[Tensor, Tensor], Tensor],
+    random_start: Tensor | None = None,
+) -> Tensor:
+    """`pgd` without its check: never waits for the device, so that it can be recorded as a CUDA graph."""
     # Rounding x - eps and x + eps once, here, keeps every iterate inside one fixed ball.
     lower, upper = (x - eps).clamp_(min=0), (x + eps).clamp_(max=1)
     x_adv = x
     if random_start is not None:
-        x_adv = torch.addcmul(x, random_start, x.new_tensor(eps)).clamp(lower, upper)
+        x_adv = torch.addcmul(x, random_start, x.new_full((), eps)).clamp(lower, upper)
     for _ in range(steps):
         x_adv = x_adv.detach().requires_grad_()
         with torch.enable_grad():
@@ -92,6 +110,7 @@ def pgd(
 
 
 def check_pixels(x: Tensor) -> None:
+    """Raise UserError, naming the range, where x leaves [0, 1]. Waits for the device."""
     low, high = torch.aminmax(x)
     if low < 0 or high > 1:
         raise UserError(f"attacked images must lie in [0, 1]; these lie in [{float(low):.3g}, {float(high):.3g}]")
@@ -120,11 +139,12 @@ def attack_mode(model: nn.Module, branch: int) -> Iterator[nn.Module]:
             parameter.requires_grad_(flag)
 
 
-def sample_noise(indices: Tensor, shape: tuple[int, ...], *key: int) -> Tensor:
+def sample_noise(indices: Tensor, shape: tuple[int, ...], *key: int | Tensor) -> Tensor:
     """Uniform noise in [-1, 1), (B, *shape) float32 on the device of `indices` (B,), the images' numbers.
 
-    Row i is a function of indices[i] and `key` (seed, epoch, restart) alone. So an image meets the same random start on
-    any device, in any batch, on any number of processes, and in a run that was resumed: there is no generator to save.
+    Row i is a function of indices[i] and `key` (seed, epoch, restart; a number, or an int64 scalar there) alone. So an
+    image meets the same random start on any device, in any batch, on any number of processes, and in a run that was
+    resumed: there is no generator to save.
     """
     bits = random_bits(indices, int(torch.Size(shape).numel()), *key)
     return ((bits >> 8).float() * 2.0**-23 - 1.0).view(-1, *shape)

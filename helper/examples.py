@@ -13,8 +13,8 @@ from dataset import DatasetSpec, ImageSource
 from dataset.augmix import augmix
 from dataset.corrupted_sets import CorruptedSet
 from dataset.views import plain, to_tensor
+from helper.acceleration import full_precision
 from helper.attack import ATTACK_TITLES, AttackSettings, attack_mode, cross_entropy_per_image, sample_noise
-from helper.engine import full_precision
 from helper.image_figures import Example
 from helper.views import branch_of
 from models.layers import Network, use_branch

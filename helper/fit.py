@@ -20,6 +20,7 @@ from helper.meter import EpochMeter
 from helper.run import RunFolder, plain_arguments
 from helper.step import Task
 from helper.stop import Stopped, StopSignal
+from helper.update import Update
 from helper.views import branch_of, branches_of
 
 
@@ -64,6 +65,7 @@ def fit(
     progress, meter = Progress(masks_frozen=task.search is None), EpochMeter(device)
     if run.checkpoint:
         progress = restore(task, run.checkpoint, optimizer, meter)
+    update = Update(task, optimizer, meter)
     run.open_logs(progress.epoch)
     stop, started = StopSignal(), perf_counter() - progress.seconds
     batches = train_loader.batch_sampler
@@ -104,11 +106,9 @@ def fit(
             task.search = None
         epoch_started = perf_counter()
         statistics = train_one_epoch(
-            task,
+            update,
             train_loader,
-            optimizer,
             schedule,
-            meter,
             epoch=progress.epoch,
             first_step=progress.step,
             steps=steps,
@@ -130,10 +130,14 @@ def fit(
                 seed=args.seed,
                 description="evaluate",
             )
-        progress.epoch, progress.step, meter = progress.epoch + 1, 0, EpochMeter(device)
+        progress.epoch, progress.step = progress.epoch + 1, 0
+        meter.reset()
         if progress.masks_frozen:
             keep_best(task, run, args, progress, accuracy, partial(checkpoint, metrics=accuracy))
-        moved = None if progress.masks_frozen else update_masks(task, progress, args)
+        moved = None
+        if not progress.masks_frozen:
+            moved = update_masks(task, progress, args)
+            update.masks_changed()
         record = {"epoch": progress.epoch, **statistics, "TA": accuracy["CA"], "ATA": accuracy["AdvA"]}
         record |= {} if moved is None else {"mask_distance": moved}
         record["seconds"] = perf_counter() - epoch_started

@@ -13,10 +13,10 @@ from torch import Tensor
 _LOW_32_BITS = 0xFFFFFFFF
 
 
-def random_bits(indices: Tensor, count: int, *key: int) -> Tensor:
+def random_bits(indices: Tensor, count: int, *key: int | Tensor) -> Tensor:
     """int64 (B, count), uniform in [0, 2**32), on the device of `indices` (B,): the images' numbers.
 
-    More numbers are those of a smaller `count` and some after them.
+    More numbers are those of a smaller `count` and some after them. A part of the key may be an int64 scalar there too.
     """
     state = _mix(indices.long() & _LOW_32_BITS)
     for part in key:

@@ -12,33 +12,41 @@ from helper.errors import UserError
 
 
 class EpochMeter:
-    """Sums stay on the device; only `means` reads them, and all processes must ask it together."""
+    """Sums stay on the device, each in one tensor for good; only `means` reads them. All processes must ask for it."""
 
     def __init__(self, device: torch.device):
         self.device = device
         self.sums: dict[str, Tensor] = {}
-        self.first_bad: dict[str, Tensor] | None = None
+        self.watched: tuple[str, ...] = ()
+        self.first_bad: Tensor | None = None
 
     def add(self, name: str, total: Tensor, count: int = 1) -> None:
         """`total` is a scalar tensor: a sum over `count` things."""
-        pair = torch.stack([total.detach().double(), total.new_tensor(count, dtype=torch.float64)])
-        self.sums[name] = self.sums[name] + pair if name in self.sums else pair
+        if name not in self.sums:
+            self.sums[name] = torch.zeros(2, dtype=torch.float64, device=self.device)
+        # A tensor of Python's numbers would be a copy to the device, which waits for it.
+        count = torch.full((), count, dtype=torch.float64, device=self.device)
+        self.sums[name] += torch.stack([total.detach().double(), count])
 
     def watch(self, terms: Mapping[str, Tensor]) -> None:
-        """Remember which terms were not finite in the first step in which any was not."""
-        bad = {name: ~torch.isfinite(value.detach()) for name, value in terms.items()}
+        """Remember which terms were not finite in the first step in which any was not; always the same terms."""
+        bad = torch.stack([value.detach() for value in terms.values()]).isfinite().logical_not_()
         if self.first_bad is None:
-            self.first_bad = bad
-        else:
-            seen = torch.stack(list(self.first_bad.values())).any()
-            self.first_bad = {name: torch.where(seen, self.first_bad[name], bad[name]) for name in bad}
+            self.watched, self.first_bad = tuple(terms), torch.zeros_like(bad)
+        self.first_bad |= bad & ~self.first_bad.any()
+
+    def reset(self) -> None:
+        """Begin the next epoch, in the same tensors."""
+        for total in self.sums.values():
+            total.zero_()
+        if self.first_bad is not None:
+            self.first_bad.zero_()
 
     def means(self) -> dict[str, float]:
         """Every mean so far. Raises UserError, naming the terms, when a loss has not been finite."""
-        names = list(self.first_bad or {})
-        if names:
-            (counts,) = sum_over_processes([torch.stack([self.first_bad[name] for name in names]).int()])
-            bad = [name for name, count in zip(names, counts.tolist(), strict=True) if count]
+        if self.first_bad is not None:
+            (counts,) = sum_over_processes([self.first_bad.int()])
+            bad = [name for name, count in zip(self.watched, counts.tolist(), strict=True) if count]
             if bad:
                 raise UserError(
                     f"the loss is not finite, first in {', '.join(bad)}; the last good checkpoint is kept. "

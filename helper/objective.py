@@ -23,6 +23,7 @@ from distiller_zoo.modes import (
     scaled,
     with_ce,
 )
+from helper.acceleration import at_least_float32
 from helper.attack import cross_entropy_per_image
 from helper.errors import UserError
 
@@ -49,7 +50,8 @@ def _divergence(term: Term, output: Output, target: Output) -> Tensor:
 
 
 def _attention(term: Term, output: Output, target: Output) -> Tensor:
-    return attention_loss(output.features, target.features)
+    features, targets = (map(at_least_float32, part.features) for part in (output, target))
+    return attention_loss(list(features), list(targets))
 
 
 KINDS: dict[str, Callable[[Term, Output, Tensor | Output], Tensor]] = {

@@ -10,9 +10,6 @@ from fractions import Fraction
 from pathlib import Path
 
 from dataset import DATASETS
-from helper.attack import ATTACKS, AttackSettings
-from helper.errors import UserError
-from helper.schedule import default_decay_epochs
 
 DEFAULT_EPS = "8/255"
 DEFAULT_STEP_SIZE = "2/255"
@@ -20,7 +17,10 @@ DATA_ON = ("auto", "device", "workers")
 
 
 class Parser(argparse.ArgumentParser):
-    """Defaults in the help, no abbreviated options, and one line on stderr for a wrong one."""
+    """Defaults in the help, no abbreviated options, and one line on stderr for a wrong one.
+
+    `presets`: name -> {option: value}, what --preset puts in the place of defaults. Options that are given win.
+    """
 
     def __init__(self, description: str):
         super().__init__(
@@ -28,6 +28,14 @@ class Parser(argparse.ArgumentParser):
             formatter_class=argparse.RawDescriptionHelpFormatter,
             allow_abbrev=False,
         )
+        self.presets: dict[str, dict[str, object]] = {}
+
+    def parse_args(self, argv: Sequence[str] | None = None) -> argparse.Namespace:
+        args = super().parse_args(argv)
+        if preset := self.presets.get(getattr(args, "preset", None)):
+            self.set_defaults(**preset)
+            args = super().parse_args(argv)
+        return args
 
     def error(self, message: str):
         self.exit(2, f"error: {' '.join(message.split())} (--help explains the options)\n")
@@ -148,12 +156,6 @@ def add_branch_options(parser: Parser) -> None:
     group.add_argument("--use3BN", action="store_true", help="a branch each for clean, AugMix and adversarial images")
 
 
-def add_attack_options(parser: Parser, *, default: str, steps: int) -> None:
-    group = add_ball_options(parser, ATTACKS, default, "the attack in training")
-    group.add_argument("--steps", type=positive, default=steps, help=f"PGD steps in training (default: {steps})")
-    group.add_argument("--eval_steps", type=positive, default=20, help="PGD steps in evaluations (default: 20)")
-
-
 def add_ball_options(parser: Parser, attacks: Sequence[str], default: str, attack_help: str):
     group = parser.add_argument_group("attack (L-infinity, pixels in [0, 1])")
     group.add_argument("--attack_mode", choices=attacks, default=default, help=f"{attack_help} (default: {default})")
@@ -191,108 +193,5 @@ def add_run_options(parser: Parser, *, evaluates: bool = False) -> None:
     group.add_argument("--local-rank", "--local_rank", type=int, help="set by torch.distributed.launch")
 
 
-def add_optimizer_options(parser: Parser, *, epochs: int, epochs_alias: str | None, learning_rate: float) -> None:
-    group = parser.add_argument_group("optimizer (SGD)")
-    names = ["--epochs", *([epochs_alias] if epochs_alias else [])]
-    group.add_argument(*names, dest="epochs", type=positive, default=epochs, help=f"default: {epochs}")
-    group.add_argument("--learning_rate", type=number, default=learning_rate, help=f"default: {learning_rate}")
-    group.add_argument(
-        "--lr_schedule",
-        choices=("step", "onecycle"),
-        default="step",
-        help="step: times --lr_decay_rate at each of --lr_decay_epochs (default); onecycle: rises over 30 %% of the "
-        "epochs, then falls to 0: the better one for short runs",
-    )
-    group.add_argument(
-        "--lr_decay_epochs",
-        type=epoch_list,
-        metavar="E,E,...",
-        help="default: after 62.5, 75 and 87.5 %% of the epochs, which is 150,180,210 of 240",
-    )
-    group.add_argument("--lr_decay_rate", type=number, default=0.1, help="default: 0.1")
-    group.add_argument("--momentum", type=number, default=0.9, help="default: 0.9")
-    group.add_argument("--weight_decay", type=number, default=5e-4, help="default: 5e-4")
-    group.add_argument(
-        "--no_sync_bn",
-        dest="sync_bn",
-        action="store_false",
-        help="with several processes, let each normalise by its own batch statistics: quicker, but no longer the same "
-        "training as one process",
-    )
-
-
-def add_training_options(
-    parser: Parser, *, dataset: str | None, epochs: int, epochs_alias: str | None, learning_rate: float
-) -> None:
-    """Everything that all three stages take."""
-    add_augment_option(parser)
-    add_branch_options(parser)
-    add_attack_options(parser, default="none", steps=7)
-    add_data_options(parser, dataset=dataset, augments=True)
-    add_optimizer_options(parser, epochs=epochs, epochs_alias=epochs_alias, learning_rate=learning_rate)
-    add_run_options(parser)
-
-
-def add_augment_option(parser: Parser) -> None:
-    parser.add_argument(
-        "--augment_mode", choices=("none", "augmix"), default="none", help="augmix adds the AugMix view (default: none)"
-    )
-
-
-def add_distillation_options(parser: Parser, *, distill: str) -> None:
-    group = parser.add_argument_group("distillation")
-    group.add_argument(
-        "--path_t",
-        required=True,
-        metavar="FILE",
-        help="the teacher: a checkpoint of train_teacher.py, or torchvision's ResNet state dict",
-    )
-    group.add_argument(
-        "--robust_train_mode",
-        metavar="MODE",
-        help="none, pgd, kl, ard, trades or rslad, with +ce, +attn, +augattn, +advattn; the README has the table "
-        "(default: pgd with an attack, none without)",
-    )
-    group.add_argument("--gamma", type=number, default=0.5, help="weight of cross-entropy (default: 0.5)")
-    group.add_argument("--alpha", type=number, default=0.5, help="weight of distillation (default: 0.5)")
-    group.add_argument("--beta", type=number, default=1000.0, help="weight of attention transfer (default: 1000)")
-    group.add_argument("--kd_T", type=number, default=4.0, help="temperature of distillation (default: 4)")
-    group.add_argument("--trades_lambda", type=number, default=6.0, help="weight of the KL of mode trades (default: 6)")
-    group.add_argument(
-        "--distill",
-        choices=("kd", "attention"),
-        default=distill,
-        help=f"kd leaves the attention terms out (beta 0), attention uses them (default: {distill})",
-    )
-
-
 def branch_count(args: argparse.Namespace) -> int:
     return 3 if args.use3BN else 2 if args.use2BN else 1
-
-
-def training_attack(args: argparse.Namespace) -> AttackSettings | None:
-    """The attack that --attack_mode, --steps and so on name."""
-    if args.attack_mode == "none":
-        return None
-    return AttackSettings(args.attack_mode, args.eps, args.step_size, args.steps)
-
-
-def evaluation_attack(args: argparse.Namespace) -> AttackSettings | None:
-    """PGD however the network was trained: FGSM says little about robustness."""
-    if args.attack_mode == "none":
-        return None
-    return AttackSettings("pgd", args.eps, args.step_size, args.eval_steps)
-
-
-def check_training_options(args: argparse.Namespace, views: Sequence[str], processes: int) -> None:
-    """Fill in defaults that depend on others; raise UserError for options that do not go together."""
-    if args.lr_decay_epochs is None:
-        args.lr_decay_epochs = default_decay_epochs(args.epochs)
-    if args.batch_size % processes:
-        raise UserError(f"--batch_size {args.batch_size} cannot be shared evenly by {processes} processes")
-    parts = 3 if args.use3BN and "aug" in views else 2 if branch_count(args) > 1 else 1
-    if args.batch_size // processes < parts:
-        raise UserError(f"--batch_size {args.batch_size} over {processes} processes leaves a view without images")
-    for name in ("learning_rate", "kd_T"):
-        if getattr(args, name, 1) <= 0:
-            raise UserError(f"--{name} {getattr(args, name)} is not above 0")

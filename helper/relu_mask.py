@@ -6,13 +6,14 @@ A budget is a number k_l of ReLUs per layer. A mask keeps exactly k_l positions 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
+from helper.acceleration import at_least_float32
 from helper.distributed import sum_over_processes
 from helper.errors import UserError
 from models.layers import relu_sites
@@ -123,22 +124,29 @@ def hamming_distance(masks: Mapping[str, Tensor], others: Mapping[str, Tensor]) 
 
 
 @contextmanager
-def site_maps(model: nn.Module, *, before_relu: bool = False) -> Iterator[dict[str, Tensor]]:
-    """Within the context, every forward pass leaves the output (or input) of every MaskedReLU in the dict, by name."""
-    maps: dict[str, Tensor] = {}
+def watch_sites(model: nn.Module, see: Callable[[str, Tensor], None], *, before_relu: bool = False) -> Iterator[None]:
+    """Within the context, every forward pass shows the output (or input) of every MaskedReLU to `see(name, map)`."""
 
-    def record(name: str):
+    def watch(name: str):
         def hook(site: nn.Module, inputs: tuple[Tensor], output: Tensor) -> None:
-            maps[name] = (inputs[0] if before_relu else output).detach()
+            see(name, (inputs[0] if before_relu else output).detach())
 
         return hook
 
-    handles = [site.register_forward_hook(record(name)) for name, site in relu_sites(model).items()]
+    handles = [site.register_forward_hook(watch(name)) for name, site in relu_sites(model).items()]
     try:
-        yield maps
+        yield
     finally:
         for handle in handles:
             handle.remove()
+
+
+@contextmanager
+def site_maps(model: nn.Module, *, before_relu: bool = False) -> Iterator[dict[str, Tensor]]:
+    """Within the context, every forward pass leaves the output (or input) of every MaskedReLU in the dict, by name."""
+    maps: dict[str, Tensor] = {}
+    with watch_sites(model, maps.__setitem__, before_relu=before_relu):
+        yield maps
 
 
 class FeatureDifferenceSearch:
@@ -164,9 +172,9 @@ class FeatureDifferenceSearch:
 
     @torch.no_grad()
     def observe(self, teacher_maps: Mapping[str, Tensor], student_maps: Mapping[str, Tensor]) -> None:
-        """Take in one batch: maps (B, C, H, W) of the same images at every site."""
-        for name, total in self.sums.items():
-            total += (teacher_maps[name] - student_maps[name]).abs().sum(0)
+        """Take in maps (B, C, H, W) of the same images, at some sites or at all."""
+        for name, teacher_map in teacher_maps.items():
+            self.sums[name] += (at_least_float32(teacher_map) - student_maps[name]).abs().sum(0)
 
     def update_masks(self) -> float:
         """Set the student's masks from the sums over all processes, and start anew. Returns the Hamming distance."""

@@ -7,7 +7,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from helper.attack import AttackSettings, attack_mode, cross_entropy_per_image, sample_noise
+from helper.attack import AttackSettings, attack_mode, check_pixels, cross_entropy_per_image, sample_noise
 from helper.autoattack import autoattack
 from models.layers import Network
 
@@ -19,7 +19,9 @@ def withstands(
 
     An image that one restart broke is not attacked again: the answer is the same, and that is where the time goes. The
     first one takes all images, also those that are wrong without an attack, so that an attack that helps is seen.
+    Raises UserError where x leaves [0, 1].
     """
+    check_pixels(x)
     with attack_mode(model, branch):
         if attack.name == "autoattack":
             return autoattack(model, x, labels, eps=attack.eps, seed=seed + int(indices[0]))

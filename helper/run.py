@@ -21,7 +21,7 @@ from helper.errors import UserError
 
 # Options that may differ between a run and its continuation: they do not change what is computed.
 FREE_OPTIONS = {"data_root", "save_dir", "run_name", "resume", "device", "num_workers", "no_download", "print_freq"}
-FREE_OPTIONS |= {"save_freq", "local_rank"}
+FREE_OPTIONS |= {"save_freq", "local_rank", "channels_last", "compile"}
 
 
 class RunFolder:
@@ -161,6 +161,13 @@ def write_json(path: Path, content: dict) -> None:
 
 def plain_arguments(args: argparse.Namespace) -> dict:
     return {name: str(value) if isinstance(value, Path) else value for name, value in sorted(vars(args).items())}
+
+
+def processor_name() -> str:
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
 
 
 def versions() -> dict[str, str]:

@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from helper.acceleration import full_precision
 from helper.attack import attack_mode, cross_entropy_per_image
 from helper.distributed import Processes, sum_over_processes
-from helper.engine import bar_options, full_precision, to_device
+from helper.engine import bar_options, to_device
 from models.layers import Network
 
 # In per cent. A few saturated images are normal; above this share the gradient hides something.

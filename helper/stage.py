@@ -23,6 +23,7 @@ from helper.run import RunFolder
 from helper.schedule import make_schedule
 from helper.step import Task
 from helper.tables import results_table
+from helper.training_options import check_training_options, evaluation_attack
 from helper.views import branch_of, branches_of, check_branches
 from models import STUDENTS, architecture_of
 from models.layers import BranchNorm2d, ModelSpec, Network
@@ -41,7 +42,7 @@ def settle_objective(args: argparse.Namespace, processes: Processes, *, with_tea
         args.robust_train_mode, augmix=augmix, attack=attacked, weights=weights, with_teacher=with_teacher
     )
     check_branches(options.branch_count(args), objective.views)
-    options.check_training_options(args, objective.views, processes.count)
+    check_training_options(args, objective.views, processes.count)
     if processes.is_main:
         if augmix and "aug" not in objective.views:
             print(f"note: mode {args.robust_train_mode} has no term for the AugMix view; none is made")
@@ -110,9 +111,11 @@ def _branches(count: int) -> str:
     return "1 batch-norm branch" if count == 1 else f"{count} batch-norm branches"
 
 
-def prepare_parallel(model: Network, objective: Objective, processes: Processes, *, sync_bn: bool) -> nn.Module:
+def prepare_parallel(
+    model: Network, objective: Objective, processes: Processes, *, sync_bn: bool, channels_last: bool = True
+) -> nn.Module:
     """Move the student to its device and wrap it for training; branches that no view takes are not trained."""
-    place_model(model, processes.device)
+    place_model(model, processes.device, channels_last=channels_last)
     used = branches_of(objective.views, model.spec.branches)
     for module in model.modules():
         if isinstance(module, BranchNorm2d):
@@ -123,8 +126,8 @@ def prepare_parallel(model: Network, objective: Objective, processes: Processes,
     return data_parallel(model, processes)
 
 
-def prepare_teacher(teacher: Network, processes: Processes) -> Network:
-    return place_model(teacher, processes.device).requires_grad_(False).eval()
+def prepare_teacher(teacher: Network, processes: Processes, *, channels_last: bool = True) -> Network:
+    return place_model(teacher, processes.device, channels_last=channels_last).requires_grad_(False).eval()
 
 
 def train_and_report(
@@ -147,6 +150,7 @@ def train_and_report(
         lr=args.learning_rate,
         momentum=args.momentum,
         weight_decay=args.weight_decay,
+        fused=True,
     )
     schedule = make_schedule(
         args.lr_schedule,
@@ -155,7 +159,7 @@ def train_and_report(
         decay_epochs=args.lr_decay_epochs,
         decay_rate=args.lr_decay_rate,
     )
-    attack = options.evaluation_attack(args)
+    attack = evaluation_attack(args)
     progress = fit(
         task,
         run,

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 
 from distiller_zoo.modes import LABELS, OWN_CLEAN, TEACHER, TEACHER_CLEAN, Term
+from helper.acceleration import Acceleration, at_least_float32
 from helper.attack import AttackSettings, attack_mode, sample_noise
 from helper.distributed import Processes
 from helper.meter import EpochMeter
 from helper.objective import Objective, Output
-from helper.relu_mask import FeatureDifferenceSearch, site_maps
+from helper.relu_mask import FeatureDifferenceSearch, watch_sites
 from helper.views import View, branch_of, forward_views, plan_views
 from models.layers import Network
 
@@ -33,6 +34,7 @@ class Task:
     teacher: Network | None = None
     search: FeatureDifferenceSearch | None = None
     seed: int = 0
+    acceleration: Acceleration = field(default_factory=Acceleration)
 
     @property
     def branches(self) -> int:
@@ -73,15 +75,17 @@ class TeacherAnswers:
     def _ask(self, requests: dict[str, tuple[Tensor, int]]) -> None:
         if not requests:
             return
-        search = self.task.search
-        with site_maps(self.task.teacher) if search else nullcontext({}) as maps:
-            answers = forward_views(self.task.teacher.forward_features, self.task.teacher, list(requests.values()))
-        self.outputs.update(zip(requests, answers, strict=True))
+        teacher, search = self.task.teacher, self.task.search
+        watched = nullcontext()
         if search and search.view in requests:
             # "clean" comes first in a request, so its rows start where its images do.
             start = self.plan["clean"].rows.start - self.clean_rows.start if search.view == "clean" else 0
-            size = self.plan[search.view].size
-            self.maps = {name: map_[start : start + size] for name, map_ in maps.items()}
+            rows = slice(start, start + self.plan[search.view].size)
+            # A copy, for a slice would keep the whole map in memory until the student's is there.
+            watched = watch_sites(teacher, lambda name, map_: self.maps.update({name: map_[rows].clone()}))
+        with watched, self.task.acceleration.autocast():
+            answers = forward_views(teacher.forward_features, teacher, list(requests.values()))
+        self.outputs.update(zip(requests, answers, strict=True))
 
     def on(self, view: str) -> Output:
         """The teacher on the very images of a view."""
@@ -93,7 +97,9 @@ class TeacherAnswers:
         return self.outputs["clean"].rows(slice(rows.start - start, rows.stop - start))
 
 
-def attack_images(task: Task, view: View, clean: Tensor, batch: dict[str, Tensor], epoch: int, answers) -> Tensor:
+def attack_images(
+    task: Task, view: View, clean: Tensor, batch: dict[str, Tensor], epoch: int | Tensor, answers: TeacherAnswers | None
+) -> Tensor:
     """The adversarial view (rows of `view`) by the objective's own attack, in the branch that is trained with it."""
     x, indices = clean[view.rows], batch["index"][view.rows]
     if task.objective.attack_target == LABELS:
@@ -101,11 +107,12 @@ def attack_images(task: Task, view: View, clean: Tensor, batch: dict[str, Tensor
     elif task.objective.attack_target == TEACHER_CLEAN:
         target = answers.on_clean(view.rows).logits
     else:
-        with attack_mode(task.student, branch_of("clean", task.branches)) as model, torch.no_grad():
-            target = model(x)
-    with attack_mode(task.student, view.branch) as model:
+        clean_branch = branch_of("clean", task.branches)
+        with attack_mode(task.student, clean_branch) as model, torch.no_grad(), task.acceleration.autocast():
+            target = at_least_float32(model(x))
+    with attack_mode(task.student, view.branch) as model, task.acceleration.logits_of(model) as logits:
         return task.attack(
-            model,
+            logits,
             x,
             target,
             loss=task.objective.attack_loss,
@@ -113,8 +120,28 @@ def attack_images(task: Task, view: View, clean: Tensor, batch: dict[str, Tensor
         )
 
 
-def training_loss(task: Task, batch: dict[str, Tensor], epoch: int, meter: EpochMeter) -> Tensor:
-    """The objective on one batch: {'clean', ['aug'], 'label', 'index'}, images (B, 3, S, S) in [0, 1]."""
+def compare_maps(
+    task: Task, plan: dict[str, View], forwarded: list[str], answers: TeacherAnswers
+) -> AbstractContextManager[None]:
+    """Within the context the search sees the maps of the student's forward pass over the views `forwarded`.
+
+    It sees each as soon as it is there, and the teacher's is let go: kept, both took a third of resnet8's memory.
+    """
+    search = task.search
+    start = sum(plan[view].size for view in forwarded[: forwarded.index(search.view)])
+    rows = slice(start, start + plan[search.view].size)
+
+    def compare(name: str, student_map: Tensor) -> None:
+        search.observe({name: answers.maps.pop(name)}, {name: student_map[rows]})
+
+    return watch_sites(task.student, compare, before_relu=search.before_relu)
+
+
+def training_loss(task: Task, batch: dict[str, Tensor], epoch: int | Tensor, meter: EpochMeter) -> Tensor:
+    """The objective on one batch: {'clean', ['aug'], 'label', 'index'}, images (B, 3, S, S) in [0, 1].
+
+    Never waits for the device. `epoch` may be an int64 scalar there.
+    """
     plan = plan_views(task.views, task.branches, len(batch["label"]))
     images = {view: batch[view] for view in ("clean", "aug") if view in batch}
     answers = TeacherAnswers(task, plan, images) if task.teacher else None
@@ -130,14 +157,9 @@ def training_loss(task: Task, batch: dict[str, Tensor], epoch: int, meter: Epoch
         own_clean = "original"
         inputs["original"] = (images["clean"][plan["adv"].rows], plan["clean"].branch)
 
-    search = task.search
-    with site_maps(task.student, before_relu=search.before_relu) if search else nullcontext() as maps:
+    watched = compare_maps(task, plan, list(inputs), answers) if task.search else nullcontext()
+    with watched, task.acceleration.autocast():
         outputs = dict(zip(inputs, forward_views(task.parallel, task.student, list(inputs.values())), strict=True))
-    if search:
-        before = list(inputs)[: list(inputs).index(search.view)]
-        start = sum(plan[view].size for view in before)
-        rows = slice(start, start + plan[search.view].size)
-        search.observe(answers.maps, {name: map_[rows] for name, map_ in maps.items()})
 
     def target(term: Term) -> Tensor | Output:
         if term.target == LABELS:

@@ -55,7 +55,9 @@ class _FlooredIdentity(torch.autograd.Function):
     @staticmethod
     def backward(ctx, gradient: Tensor) -> tuple[Tensor, None]:
         out, floor = ctx.saved_tensors
-        return torch.where(out > floor, gradient, 0), None
+        # Passes where out > floor, and at NaN, as torch.relu does. With torch.where(out > floor, gradient, 0) forward
+        # and backward take 1.5 times as long on a CPU (benchmarks/bench_masked_relu.py), and it keeps as much.
+        return torch.ops.aten.threshold_backward(gradient, out - floor, 0), None
 
 
 class MaskedReLU(nn.Module):

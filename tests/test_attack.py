@@ -6,6 +6,7 @@ import copy
 
 import pytest
 import torch
+from memory import peak_memory
 from torch.nn import functional as F
 
 from helper.attack import AttackSettings, attack_mode, cross_entropy_per_image, pgd, sample_noise
@@ -145,19 +146,6 @@ def test_noise_is_uniform_and_uncorrelated():
     between_pixels = torch.corrcoef(values.flatten(1).T).fill_diagonal_(0)
     assert between_images.abs().max() < 0.4
     assert between_pixels.abs().max() < 0.15
-
-
-def peak_memory(run) -> int:
-    """The most bytes that torch holds at once for tensors made within `run()`."""
-    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
-        run()
-    events = [event for event in profile.profiler.kineto_results.events() if event.name() == "[memory]"]
-    held, peak = 0, 0
-    for event in sorted(events, key=lambda event: event.start_ns()):
-        held += event.nbytes()
-        peak = max(peak, held)
-    assert peak > 0
-    return peak
 
 
 def test_memory_does_not_grow_with_the_steps(images, network):

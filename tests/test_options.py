@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+import importlib
+
 import pytest
 
 from train_teacher import parse_args
+
+STAGES = {
+    "train_teacher": "",
+    "train_student_stage1_multigpu": "--path_t=t --model_s=CustomResNet18 --relu_budget=1",
+    "train_student_stage2_multigpu": "--path_t=t --model_s=CustomResNet18 --path_s_load=s",
+}
 
 
 @pytest.mark.parametrize(
@@ -13,7 +21,7 @@ from train_teacher import parse_args
         *("--eps=1/0", "--eps=-1", "--step_size=nan", "--learning_rate=nan", "--momentum=-1", "--weight_decay=inf"),
         *("--lr_decay_epochs=5,x", "--lr_decay_epochs=nan", "--epochs=0", "--limit_val_batches=0", "--num_workers=-1"),
         *("--seed=-1", "--seed=4294967296", "--run_name=.", "--run_name=..", "--run_name=a/b", "--run_name=/tmp"),
-        *("--select_on=best", "--dataset=mnist", "--unknown=1"),
+        *("--select_on=best", "--dataset=mnist", "--unknown=1", "--amp=fp16", "--compile=inductor", "--preset=slow"),
     ],
 )
 def test_a_wrong_value_is_refused(option: str, capsys: pytest.CaptureFixture[str]):
@@ -30,3 +38,29 @@ def test_the_values_of_the_published_commands_are_taken():
     args = parse_args(taken.split())
     assert (args.eps, args.lr_decay_epochs, args.learning_rate) == (8 / 255, [50.0, 80.0], 0.01)
     assert parse_args(["--lr_decay_epochs="]).lr_decay_epochs == []
+
+
+@pytest.mark.parametrize("script", STAGES)
+def test_the_fast_preset_is_a_short_one_cycle_and_gives_way(script: str):
+    def parse(more: str):
+        return importlib.import_module(script).parse_args(f"{STAGES[script]} {more}".split())
+
+    full, fast = parse(""), parse("--preset fast")
+    assert full.preset == "full"
+    assert full.lr_schedule == "step"
+    assert full.epochs in (150, 240)
+    assert 15 <= fast.epochs <= 30
+    assert (fast.preset, fast.lr_schedule) == ("fast", "onecycle")
+    changed = {name for name, value in vars(fast).items() if value != getattr(full, name)}
+    assert changed == {"preset", "lr_schedule", "epochs", "learning_rate"}
+    for more in ("--epochs=7 --learning_rate=0.05 --preset=fast", "--preset=fast --epochs=7 --learning_rate=0.05"):
+        given = parse(more)
+        assert (given.epochs, given.learning_rate, given.lr_schedule) == (7, 0.05, "onecycle")
+    # A value that is given wins also where it is the full schedule's own.
+    assert parse(f"--preset fast --epochs {full.epochs}").epochs == full.epochs
+
+
+def test_memory_order_is_a_flag_with_its_opposite():
+    assert parse_args([]).channels_last
+    assert parse_args(["--channels_last"]).channels_last
+    assert not parse_args(["--no_channels_last"]).channels_last

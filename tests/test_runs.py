@@ -105,6 +105,29 @@ def test_a_stopped_search_goes_on_bit_for_bit(number, teacher, stage1, tmp_path)
     assert_same_run(checkpoint.parent, stage1)
 
 
+def test_a_fast_run_in_bf16_goes_on_bit_for_bit(tmp_path):
+    command = f"{TEACHER} --preset fast --epochs 2 --amp bf16"
+    run(f"{command} --save_dir {tmp_path}/whole")
+    whole = run_folder(tmp_path / "whole")
+    process = start(f"{command} --save_dir {tmp_path}/stopped --save_freq 1")
+    checkpoint = tmp_path / "stopped/models" / whole.name / "resnet8_last.pth"
+    wait_for_step(process, checkpoint, 0, 2)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=60) == 0
+    resume = f"--save_dir {tmp_path}/stopped --resume auto"
+    assert "amp is none here and bf16" in fails(f"{TEACHER} --preset fast --epochs 2 {resume}")
+    assert "preset is full here and fast" in fails(
+        f"{TEACHER} --epochs 2 --lr_schedule onecycle --learning_rate 0.1 --amp bf16 {resume}"
+    )
+    run(f"{command} {resume} --compile none")
+    assert_same_run(checkpoint.parent, whole)
+    stored = torch.load(checkpoint, weights_only=True)["args"]
+    assert {name: stored[name] for name in ("amp", "compile", "channels_last", "preset", "epochs", "lr_schedule")} == {
+        **{"amp": "bf16", "compile": "none", "channels_last": True},
+        **{"preset": "fast", "epochs": 2, "lr_schedule": "onecycle"},
+    }
+
+
 def test_the_searched_mask_meets_its_budget_and_stage2_keeps_it(teacher, stage1, tmp_path):
     results = json.loads((stage1 / "results.json").read_text())
     assert results["relus"]["kept"] == 12345
@@ -211,6 +234,7 @@ def test_options_that_contradict_a_checkpoint_name_both_values(teacher, stage1, 
         f"train_teacher.py --dataset digits --use2BN --save_dir {tmp_path}": ["--use2BN", "--attack_mode pgd"],
         f"train_teacher.py --batch_size 0 --save_dir {tmp_path}": ["--batch_size", "0 is not 1 or more"],
         f"train_teacher.py --dataset mnist --save_dir {tmp_path}": ["mnist", "digits"],
+        f"{TEACHER} --compile graphs --save_dir {tmp_path}": ["--compile graphs needs a GPU", "--compile auto or none"],
         f"{TEACHER} --epochs 1 --save_dir {tmp_path} --data_root /nowhere --dataset cifar10 --no_download": [
             "/nowhere"
         ],

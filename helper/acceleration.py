@@ -1,0 +1,132 @@
+"""What training computes in: bfloat16 or float32, the memory order of maps, CUDA graphs or kernel by kernel.
+
+Networks run under autocast, and nothing else does: weights, batch-norm statistics, losses, perturbations and the sums
+of the mask search are float32 in every case. Evaluations are float32 altogether (`full_precision`).
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from helper.distributed import Processes
+from helper.errors import UserError
+
+AMP = ("auto", "none", "bf16")
+COMPILE = ("auto", "none", "graphs")
+
+
+@dataclass(frozen=True)
+class Acceleration:
+    """How training runs on a `device`, 'cpu' or 'cuda'. `amp` is 'none' or 'bf16'; `graphs`: steps are recorded.
+
+    `must_record`: a step that cannot be is an error, for graphs were asked for; else the run goes on without.
+    """
+
+    device: str = "cpu"
+    amp: str = "none"
+    channels_last: bool = True
+    graphs: bool = False
+    must_record: bool = False
+
+    def autocast(self) -> torch.autocast:
+        """The context for forward passes.
+
+        Without autocast's cache of weights: a pass takes each of them once, and a recorded step must cast them anew.
+        """
+        return torch.autocast(self.device, torch.bfloat16, enabled=self.amp == "bf16", cache_enabled=False)
+
+    @contextmanager
+    def logits_of(self, model: nn.Module) -> Iterator[Callable[[Tensor], Tensor]]:
+        """images -> float32 logits of a network that is used often within the context, and does not change there."""
+        with cast_weights(model, torch.bfloat16) if self.amp == "bf16" else nullcontext():
+
+            def logits(x: Tensor) -> Tensor:
+                with self.autocast():
+                    return at_least_float32(model(x))
+
+            yield logits
+
+    @contextmanager
+    def training(self) -> Iterator[None]:
+        """Within the context a GPU may multiply in TF32 if --amp allows bf16, and cuDNN picks its kernels by trial."""
+        if self.device != "cuda":
+            yield
+            return
+        before = torch.backends.cudnn.benchmark
+        try:
+            torch.backends.cudnn.benchmark = True
+            with allow_tf32(self.amp == "bf16"):
+                yield
+        finally:
+            torch.backends.cudnn.benchmark = before
+
+
+def settle_acceleration(args: argparse.Namespace, processes: Processes) -> Acceleration:
+    """The settings that the options name. Puts the choices that 'auto' stands for in its place, for the run's record.
+
+    Raises UserError for what the device cannot do.
+    """
+    on_gpu = processes.device.type == "cuda"
+    bf16 = on_gpu and torch.cuda.is_bf16_supported(including_emulation=False)
+    if args.amp == "auto":
+        args.amp = "bf16" if bf16 else "none"
+    elif args.amp == "bf16" and on_gpu and not bf16:
+        raise UserError("--amp bf16: this GPU has no bfloat16 arithmetic; use --amp none")
+    asked = args.compile == "graphs"
+    if args.compile == "auto":
+        # Not with several processes: gradients are averaged, and statistics synchronised, between kernels of the step.
+        args.compile = "graphs" if on_gpu and processes.count == 1 else "none"
+    elif args.compile == "graphs" and not on_gpu:
+        raise UserError("--compile graphs needs a GPU, and this run is on a CPU; use --compile auto or none")
+    elif args.compile == "graphs" and processes.count > 1:
+        raise UserError(f"--compile graphs is for one process, and these are {processes.count}; use --compile none")
+    return Acceleration(processes.device.type, args.amp, args.channels_last, args.compile == "graphs", asked)
+
+
+@contextmanager
+def cast_weights(model: nn.Module, dtype: torch.dtype) -> Iterator[None]:
+    """Within the context the weights of convolutions and linear layers are copies of `dtype`.
+
+    Autocast would cast the same frozen weights again in every forward pass of an attack, to the same values.
+    """
+    layers = [module for module in model.modules() if isinstance(module, nn.Conv2d | nn.Linear)]
+    originals = [layer.weight for layer in layers]
+    try:
+        for layer, weight in zip(layers, originals, strict=True):
+            layer.weight = nn.Parameter(weight.detach().to(dtype), requires_grad=False)
+        yield
+    finally:
+        for layer, weight in zip(layers, originals, strict=True):
+            layer.weight = weight
+
+
+def at_least_float32(tensor: Tensor) -> Tensor:
+    """Half precision widened; float32 and float64 as they are."""
+    return tensor.float() if tensor.dtype in (torch.bfloat16, torch.float16) else tensor
+
+
+@contextmanager
+def full_precision() -> Iterator[None]:
+    """Within the context everything is float32: no autocast, no TF32. Low precision flatters robustness."""
+    with torch.autocast("cpu", enabled=False), torch.autocast("cuda", enabled=False), allow_tf32(False):
+        yield
+
+
+@contextmanager
+def allow_tf32(allowed: bool) -> Iterator[None]:
+    """Within the context a GPU may, or may not, multiply float32 as TF32."""
+    backends = (torch.backends.cudnn, torch.backends.cuda.matmul)
+    before = [backend.allow_tf32 for backend in backends]
+    try:
+        for backend in backends:
+            backend.allow_tf32 = allowed
+        yield
+    finally:
+        for backend, setting in zip(backends, before, strict=True):
+            backend.allow_tf32 = setting
