@@ -16,7 +16,6 @@ machine that slows down slows all of them; an untimed turn comes first, and star
 from __future__ import annotations
 
 import argparse
-import platform
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from statistics import median
@@ -37,7 +36,7 @@ from dataset.views import to_tensor
 from helper import options
 from helper.distributed import start_processes
 from helper.hash_random import uniform
-from helper.run import versions, write_json
+from helper.run import processor_name, versions, write_json
 from helper.script import run_script
 
 SIZE = 32
@@ -112,12 +111,9 @@ def turn(batches: Iterable[Tensor], device: torch.device) -> float:
 
 
 def describe_machine(device: torch.device) -> dict:
-    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
-    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    cores = options.available_cores()
     return {
-        "cpu": models[0] if models else platform.processor() or platform.machine(),
-        "cores": cores,
+        "cpu": processor_name(),
+        "cores": options.available_cores(),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
         "threads": torch.get_num_threads(),
         **versions(),
