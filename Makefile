@@ -1,10 +1,11 @@
-# `make demo` and `make test` do all the set-up on a fresh machine.
+# `make demo` and `make test` do all the set-up on a fresh machine; `make pi` adds the engine of private inference.
 PYTHON ?= python3
+PI_PYTHON ?= $(PYTHON)
 DATASET ?= digits
 MODEL ?= resnet8
 DATA_ROOT ?= data
 
-.PHONY: demo test lint clean
+.PHONY: demo test lint pi clean
 
 demo: .venv/installed
 	.venv/bin/python demo.py --dataset $(DATASET) --model $(MODEL) --data_root $(DATA_ROOT)
@@ -27,5 +28,14 @@ lint: .venv/installed-dev
 	.venv/bin/python -m pip install -q -r requirements-dev.txt
 	touch $@
 
+pi: .venv-pi/installed
+
+.venv-pi/installed: requirements-pi.txt
+	@$(PI_PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] not in ((3, 10), (3, 11)))' || \
+		{ echo "error: the engine needs Python 3.10 or 3.11; name one: make pi PI_PYTHON=python3.11" >&2; exit 2; }
+	$(PI_PYTHON) -m venv .venv-pi
+	.venv-pi/bin/python -m pip install -q -r requirements-pi.txt
+	touch $@
+
 clean:
-	rm -rf .venv
+	rm -rf .venv .venv-pi

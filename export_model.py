@@ -25,10 +25,11 @@ from helper.relu_mask import relu_counts, relu_totals
 from helper.script import run_script
 from helper.tables import table
 from models.layers import Network, use_branch
-from private_inference.fuse import fuse
+from private_inference.fuse import fuse, fused_in_words
 from private_inference.npz_file import load_program, write_program
 from private_inference.onnx_file import require_onnx, run_onnx, to_onnx
-from private_inference.program import Program, comparisons, macs, run
+from private_inference.plaintext import run
+from private_inference.program import Program, comparisons, macs
 from private_inference.trace import build_program
 
 CHECKED_IMAGES = 4
@@ -83,10 +84,7 @@ def merged_in_words(program: Program) -> list[str]:
         if decisions:
             lines.append(f"{len(done)} of {len(decisions)} {noun}")
         if what == "fuse":
-            lines += [
-                f"  {', '.join(decision.layers)}: {decision.macs_before:,} -> {decision.macs_after:,}"
-                for decision in done
-            ]
+            lines += [f"  {line}" for line in fused_in_words(program)]
         reasons = Counter(decision.why for decision in decisions if not decision.done)
         lines += [f"  not {count}: {why}" for why, count in reasons.most_common()]
     return lines

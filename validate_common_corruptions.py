@@ -41,6 +41,7 @@ from helper.evaluation_options import (
 from helper.examples import example_columns
 from helper.figures import example_images, mask_maps, run_figures, save_figures
 from helper.measurements import Measurements, file_digest
+from helper.naming import checkpoint_name
 from helper.report import base_results, read_results
 from helper.run import lock_folder, read_log, write_json
 from helper.script import run_script
@@ -117,7 +118,7 @@ def main(args: argparse.Namespace) -> None:
     if baseline and not corrupted:
         raise UserError(f"--baseline: there are no corrupted images to measure on: {without}")
     path = Path(args.path)
-    folder = Path(args.save_dir, "validation", args.run_name or f"{path.resolve().parent.name}_{path.stem}")
+    folder = Path(args.save_dir, "validation", args.run_name or checkpoint_name(path))
     lock = []
     on_main_process(lambda: lock.append(lock_folder(folder)))
     named = args.resume not in (None, "auto")

@@ -78,3 +78,8 @@ def checkpoint_stem(args: argparse.Namespace, stage: int) -> str:
 def budget_label(kept: int) -> str:
     """82650 -> 'relu82.65k'"""
     return f"relu{kept / 1000:g}k"
+
+
+def checkpoint_name(path: Path) -> str:
+    """<run>_<checkpoint>, what folders of measurements of a checkpoint are called."""
+    return f"{path.resolve().parent.name}_{path.stem}"

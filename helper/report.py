@@ -117,15 +117,29 @@ def training_results(
 
 def read_results(path: str | Path) -> dict:
     """A results file, or that of a run folder. Raises UserError for one that is missing, damaged or of another kind."""
+    return read_report(
+        path,
+        "results.json",
+        SCHEMA,
+        where="a run folder or its results.json",
+        remedy="run the script that wrote it again",
+    )
+
+
+def read_report(path: str | Path, name: str, schema: str, *, where: str, remedy: str) -> dict:
+    """The JSON object of that schema at `path`, or in the file `name` of the folder at `path`.
+
+    Raises UserError, which says `where` to look, or the `remedy`, for one that is missing, damaged or of another kind.
+    """
     path = Path(path)
-    path = path / "results.json" if path.is_dir() else path
+    path = path / name if path.is_dir() else path
     try:
-        results = json.loads(path.read_text())
+        content = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise UserError(f"{path}: {error.strerror}; name a run folder or its results.json") from error
+        raise UserError(f"{path}: {error.strerror}; name {where}") from error
     except ValueError as error:
-        raise UserError(f"{path}: no results file, or a damaged one ({error})") from error
-    schema = results.get("schema") if isinstance(results, dict) else None
-    if schema != SCHEMA:
-        raise UserError(f"{path}: its schema is {schema}, this code reads {SCHEMA}; run the script that wrote it again")
-    return results
+        raise UserError(f"{path}: no {name}, or a damaged one ({error})") from error
+    found = content.get("schema") if isinstance(content, dict) else None
+    if found != schema:
+        raise UserError(f"{path}: its schema is {found}, this code reads {schema}; {remedy}")
+    return content

@@ -236,6 +236,15 @@ def _before_linear(program: Program, second: Step, known: dict) -> _Candidate | 
     )
 
 
+def fused_in_words(program: Program) -> list[str]:
+    """One line for every pair of layers that was made one, with what that saves."""
+    return [
+        f"{', '.join(decision.layers)}: {decision.macs_before:,} -> {decision.macs_after:,}"
+        for decision in program.decisions
+        if decision.what == "fuse" and decision.done
+    ]
+
+
 PATTERNS: dict[str, Callable[[Program, Step, dict], _Candidate | None]] = {
     "conv": _after_convolution,
     "add": _sum_of_convolutions,

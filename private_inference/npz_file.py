@@ -18,8 +18,6 @@ Arrays are float32, masks bool.
 from __future__ import annotations
 
 import json
-import zipfile
-import zlib
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -34,15 +32,35 @@ FORMAT = "rlnet-program"
 VERSION = 1
 
 
-def write_program(file: BinaryIO, program: Program, about: Mapping[str, object]) -> None:
+def write_program(file: BinaryIO, program: Program, about: Mapping[str, object], *, compressed: bool = False) -> None:
     """Write `program` and what is known `about` it, plain JSON values, to an open file."""
-    known, arrays, steps = shapes(program), {}, []
-    for number, step in enumerate(program.steps):
-        keys = {name: f"{number:03d}.{name}" for name in step.arrays}
-        arrays.update({keys[name]: array for name, array in step.arrays.items()})
-        described = {"kind": step.kind, "inputs": step.inputs, "output": step.output, "shape": known[step.output]}
-        steps.append({**described, "layer": step.layer, "settings": dict(step.settings), "arrays": keys})
-    description = {
+    arrays = {
+        _key(number, name): array for number, step in enumerate(program.steps) for name, array in step.arrays.items()
+    }
+    save = np.savez_compressed if compressed else np.savez
+    save(file, program=np.array(json.dumps(describe(program, about))), **arrays)
+
+
+def _key(number: int, name: str) -> str:
+    return f"{number:03d}.{name}"
+
+
+def describe(program: Program, about: Mapping[str, object]) -> dict:
+    """Everything but the arrays themselves, plain JSON values."""
+    known = shapes(program)
+    steps = [
+        {
+            "kind": step.kind,
+            "inputs": step.inputs,
+            "output": step.output,
+            "shape": known[step.output],
+            "layer": step.layer,
+            "settings": dict(step.settings),
+            "arrays": {name: _key(number, name) for name in step.arrays},
+        }
+        for number, step in enumerate(program.steps)
+    ]
+    return {
         "format": FORMAT,
         "version": VERSION,
         "about": dict(about),
@@ -51,7 +69,6 @@ def write_program(file: BinaryIO, program: Program, about: Mapping[str, object])
         "steps": steps,
         "decisions": [asdict(decision) for decision in program.decisions],
     }
-    np.savez(file, allow_pickle=False, program=np.array(json.dumps(description)), **arrays)
 
 
 def load_program(path: str | Path | BinaryIO) -> tuple[Program, dict]:
@@ -71,13 +88,17 @@ def load_program(path: str | Path | BinaryIO) -> tuple[Program, dict]:
                 raise UserError(f"{name}: program version {description['version']}, this code reads {VERSION}")
             steps = tuple(_read_step(step, content) for step in description["steps"])
         decisions = [Decision(**{**item, "layers": tuple(item["layers"])}) for item in description["decisions"]]
-        program = Program(tuple(description["input"]["shape"]), steps, tuple(decisions))
+        program = Program(tuple(int(size) for size in description["input"]["shape"]), steps, tuple(decisions))
         shapes(program)
         if program.output != description["output"]:
             raise ValueError(f"the last step makes '{program.output}', not '{description['output']}'")
-    except (ValueError, LookupError, TypeError, AttributeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise UserError(f"{name}: not a program file, or a damaged one ({error})") from error
-    return program, description["about"]
+        about = dict(description["about"])
+    except UserError:
+        raise
+    except Exception as error:  # zip, numpy's headers and JSON each have a dozen ways to fail on damaged bytes
+        kind = type(error).__name__
+        raise UserError(f"{name}: not a program file, or a damaged one ({kind}: {error})") from error
+    return program, about
 
 
 def _read_step(described: dict, content: Mapping[str, np.ndarray]) -> Step:

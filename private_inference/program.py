@@ -13,19 +13,17 @@ What a step does, by its `kind`; x is one image's map (C, H, W), weights are flo
     flatten       (C, H, W) -> (C * H * W,)
 
 A site whose mask keeps nothing is the identity and no step at all.
+
+Plain Python and numpy: the secure engine's environment, which has no PyTorch, reads programs too.
 """
 
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-import torch
-from torch import Tensor
-from torch.nn import functional as F
 
 INPUT = "images"
 
@@ -117,6 +115,10 @@ def output_shape(step: Step, *shapes: tuple[int, ...]) -> tuple[int, ...]:
 
 def _output_shape(step: Step, shape: tuple[int, ...], *others: tuple[int, ...]) -> tuple[int, ...]:
     arrays, settings = step.arrays, step.settings
+    if step.kind in ("conv", "linear") and arrays["bias"].shape != arrays["weight"].shape[:1]:
+        raise ValueError(f"bias is {arrays['bias'].shape}, weight {arrays['weight'].shape}")
+    if "mask" in arrays and arrays["mask"].shape != shape:
+        raise ValueError(f"mask is {arrays['mask'].shape}")
     if step.kind == "flatten":
         return (math.prod(shape),)
     if step.kind == "linear":
@@ -179,43 +181,3 @@ def comparisons(program: Program) -> list[tuple[str, str, int]]:
             continue
         found.append((step.layer, step.kind, count))
     return found
-
-
-@torch.no_grad()
-def run(program: Program, images: np.ndarray | Tensor) -> np.ndarray:
-    """Logits (B, classes), float32, for images (B, C, H, W) in [0, 1]: what any engine's answer is held against."""
-    uses = Counter(name for step in program.steps for name in step.inputs)
-    values = {INPUT: torch.as_tensor(images, dtype=torch.float32)}
-    for step in program.steps:
-        taken = [values[name] for name in step.inputs]
-        for name in step.inputs:  # a value that nobody will read again makes room
-            uses[name] -= 1
-            if not uses[name]:
-                values.pop(name, None)
-        values[step.output] = _compute(step, *taken)
-    return values[program.output].numpy()
-
-
-def _compute(step: Step, x: Tensor, *others: Tensor) -> Tensor:
-    arrays = {name: torch.from_numpy(array) for name, array in step.arrays.items()}
-    settings = step.settings
-    match step.kind:
-        case "conv":
-            return F.conv2d(x, arrays["weight"], arrays["bias"], **settings)
-        case "linear":
-            return F.linear(x, arrays["weight"], arrays["bias"])
-        case "affine":
-            return x * arrays["scale"] + arrays["bias"]
-        case "shift":
-            return x + arrays["bias"]
-        case "add":
-            return x + others[0]
-        case "relu":
-            return torch.where(arrays["mask"], F.relu(x), x) if "mask" in arrays else F.relu(x)
-        case "average_pool":
-            return F.avg_pool2d(x, settings["kernel"], settings["stride"])
-        case "max_pool":
-            return F.max_pool2d(x, settings["kernel"], settings["stride"], settings["padding"])
-        case "flatten":
-            return x.flatten(1)
-    raise ValueError(f"no step is called '{step.kind}'")

@@ -18,7 +18,7 @@ from helper.errors import UserError
 from models import build_model
 from models.layers import Network, relu_sites, use_branch
 from private_inference.npz_file import load_program
-from private_inference.program import run
+from private_inference.plaintext import run
 
 
 @pytest.fixture(autouse=True)

@@ -16,7 +16,8 @@ from models import ARCHITECTURES, build_model
 from models.layers import BranchNorm2d, MaskedReLU, ModelSpec, Network, relu_sites, size_masks, use_branch
 from private_inference.fuse import fuse
 from private_inference.gather import flat_indices, masked_relu, plan
-from private_inference.program import Program, Step, comparisons, macs, run, shapes
+from private_inference.plaintext import run
+from private_inference.program import Program, Step, comparisons, macs, shapes
 from private_inference.trace import build_program
 
 TOLERANCE = 1e-5

@@ -1,0 +1,141 @@
+"""Fit the constants of `measure_private_inference.py --estimate-only` to measurements.
+
+    python measure_private_inference.py --path A.pth B.pth --protocol semi2k --images 3
+    python -m benchmarks.fit_private_inference save/private_inference/*/private_inference.json --out constants.yaml
+
+Every layer of every measured network is one equation, for the bytes each way, the rounds and the seconds of a step;
+the constants are the least-squares ones that are not negative. The checkpoints that the files name must still be there:
+they say how large each layer is. Prints how far the fit is off for whole networks. Measure on an idle machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections import defaultdict
+from pathlib import Path
+
+import numpy as np
+import yaml
+from sklearn.linear_model import LinearRegression
+
+from helper import options
+from helper.checkpoint import replace_file
+from helper.errors import UserError
+from helper.script import run_script
+from helper.tables import table
+from private_inference.cost_tables import read_costs
+from private_inference.costs import Costs
+from private_inference.measurement import load_subject
+from private_inference.rough_estimate import CONSTANTS, group_of, rough_costs, sized_steps
+
+# What a group's bytes, rounds and seconds may grow with.
+GROWS_WITH = {
+    "linear": {
+        "upload": ("step", "windows", "weights", "outputs"),
+        "download": ("step", "windows", "weights", "outputs"),
+        "rounds": ("step",),
+        "seconds": ("step", "windows", "weights", "outputs", "macs"),
+    },
+    "depthwise": dict.fromkeys(("upload", "download", "seconds"), ("step", "windows")) | {"rounds": ("step",)},
+    "relu": dict.fromkeys(("upload", "download"), ("comparisons",))
+    | {"rounds": ("step",), "seconds": ("step", "comparisons", "outputs")},
+    "max_pool": dict.fromkeys(("upload", "download"), ("comparisons",))
+    | {"rounds": ("depth",), "seconds": ("step", "comparisons")},
+    "add": {"seconds": ("outputs",)},
+    "output": dict.fromkeys(("upload", "download", "rounds", "seconds"), ("step",)),
+    "average_pool": dict.fromkeys(("upload", "download", "seconds"), ("step", "outputs")) | {"rounds": ("step",)},
+}
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    parser = options.Parser(__doc__)
+    parser.add_argument(
+        "measured", nargs="+", type=Path, metavar="FILE", help="private_inference.json of loopback runs"
+    )
+    parser.add_argument("--out", type=Path, default=CONSTANTS, metavar="FILE", help=f"default: {CONSTANTS.name}")
+    return parser.parse_args(argv)
+
+
+def fit(rows: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """x >= 0 that makes rows @ x closest to values; squared errors count per unit of value: small layers matter too."""
+    if not values.any():
+        return np.zeros(rows.shape[1])
+    scale = np.maximum(rows.max(0), 1e-300)
+    weight = 1 / np.maximum(values, 0.01 * values.max())
+    model = LinearRegression(positive=True, fit_intercept=False).fit(rows / scale, values, sample_weight=weight)
+    return model.coef_ / scale
+
+
+def read_measured(paths: list[Path]) -> tuple[dict, dict[str, list]]:
+    """(the machine, {protocol: [(record, program)]}). Raises UserError for what was not measured on one machine."""
+    found, machines = defaultdict(list), []
+    for path in paths:
+        results = read_costs(path)
+        if results["link"]["kind"] != "loopback":
+            raise UserError(f"{path}: measured over {results['link']['kind']}; constants come from loopback runs")
+        machines.append(results["machine"])
+        for record in results["measured"]:
+            subject = load_subject(
+                Path(record["file"]), record["branch"], fused=record["fused"] is not None, save_dir=""
+            )
+            if subject.record["sha256"] != record["sha256"]:
+                raise UserError(f"{path}: {record['file']} has changed since; measure it again")
+            found[results["engine"]["protocol"]].append((record, subject.program))
+    if any(machine != machines[0] for machine in machines):
+        raise UserError("these files were measured on different machines; constants are those of one")
+    return machines[0], found
+
+
+def equations(measured: list) -> dict[str, list]:
+    """{group of steps: [(what the step's cost grows with, its cost)]}"""
+    found = defaultdict(list)
+    for record, program in measured:
+        costs = Costs.from_json(record["costs"])
+        sized = sized_steps(program)
+        for (step, grows), cost in zip(sized, costs.steps[:-1], strict=True):
+            found[group_of(step)].append((grows, cost.at("warm")))
+        found["output"].append(({"step": 1}, costs.steps[-1].at("warm")))
+    return found
+
+
+def fitted(measured: list) -> dict:
+    """The constants of one protocol."""
+    constants: dict = {}
+    for group, rows in equations(measured).items():
+        for what, names in GROWS_WITH.get(group, {}).items():
+            matrix = np.array([[grows[name] for name in names] for grows, _ in rows], dtype=float)
+            values = np.array([getattr(cost, what) for _, cost in rows], dtype=float)
+            found = dict(zip(names, fit(matrix, values).tolist(), strict=True))
+            constants.setdefault(group, {})[what] = {
+                name: float(f"{value:.5g}") for name, value in found.items() if value
+            }
+    return constants
+
+
+def check(measured: list, constants: dict) -> str:
+    """Estimated over measured, for the bytes, rounds and seconds of whole networks."""
+    rows = [["network", "bytes", "rounds", "seconds", "of measured"]]
+    for record, program in measured:
+        estimated, actual = (
+            rough_costs(program, constants).total("cold"),
+            Costs.from_json(record["costs"]).total("warm"),
+        )
+        ratios = [getattr(estimated, what) / getattr(actual, what) for what in ("bytes", "rounds", "seconds")]
+        rows.append([record["label"], *(f"{ratio:.3f}" for ratio in ratios), f"{actual.seconds:.1f} s"])
+    return table(rows)
+
+
+def main(args: argparse.Namespace) -> None:
+    machine, measured = read_measured(args.measured)
+    protocols = {}
+    for protocol, records in sorted(measured.items()):
+        protocols[protocol] = fitted(records)
+        print(f"{protocol}: estimated over measured\n{check(records, protocols[protocol])}\n")
+    content = yaml.safe_dump({"machine": machine, "protocols": protocols}, sort_keys=False)
+    head = "# Written by benchmarks/fit_private_inference.py. Per image; bytes, rounds, seconds without a network.\n"
+    replace_file(args.out, lambda file: file.write((head + content).encode()))
+    print(f"written to {args.out}")
+
+
+if __name__ == "__main__":
+    run_script(main, parse_args)

@@ -1,0 +1,397 @@
+"""Costs of private inference add up, survive their file, and are told as tables, CSV, sentences and figures."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+from itertools import pairwise
+from pathlib import Path
+
+import matplotlib
+import pytest
+from matplotlib.figure import Figure
+
+from helper.errors import UserError
+from private_inference.cost_figure import cost_figure, groups_of, layer_figure
+from private_inference.cost_tables import (
+    SCHEMA,
+    comparison_table,
+    costs_csv,
+    layer_table,
+    link_in_words,
+    ratio_in_words,
+    read_costs,
+    sentences,
+)
+from private_inference.costs import PARTS, Cost, Costs, StepCost, part_of
+from private_inference.program import KINDS
+
+RELU_BYTES, RELU_ROUNDS, RELUS = 144, 8, 188_416  # of a comparison, of a layer that compares, of resnet20
+ONE_OFF = Cost(1000, 500, 2, 0.5)  # what the first convolution pays for the first image
+SMALL = Costs(
+    (
+        StepCost("normalize", "shift", 0, Cost(seconds=0.25), Cost(seconds=0.125)),
+        StepCost("conv1", "conv", 0, Cost(3000, 1000, 2, 1.0), Cost(2000, 1000, 1, 0.5)),
+        StepCost("relu", "relu", 10, Cost(700, 740, 8, 0.5), Cost(700, 740, 8, 0.25)),
+        StepCost("maxpool", "max_pool", 6, Cost(60, 40, 16, 0.125), Cost(60, 40, 16, 0.0625)),
+        StepCost("flatten", "flatten", 0, Cost(), Cost()),
+        StepCost("fc", "linear", 0, Cost(500, 20, 1, 0.25), Cost(500, 20, 1, 0.125)),
+        StepCost("logits", "output", 0, Cost(0, 80, 1, 0.0), Cost(0, 80, 1, 0.0)),
+    )
+)
+
+
+def resnet20_costs(kept: int, warm: bool = True, blocks: int = 3) -> Costs:
+    """Steps as those of resnet20 (with more blocks a stage: of deeper ones); every layer keeps its share of `kept`."""
+    steps = [StepCost("normalize", "shift", 0, Cost(seconds=0.001), Cost(seconds=0.001))]
+    relus = []
+
+    def conv(layer: str, inputs: int, outputs: int) -> None:
+        cost = Cost(8 * inputs, 8 * (inputs + outputs), 1, 1e-6 * inputs)
+        steps.append(StepCost(layer, "conv", 0, cost + ONE_OFF if layer == "conv1" else cost, cost))
+
+    def relu(layer: str, size: int) -> None:
+        relus.append((len(steps), size))
+        steps.append(StepCost(layer, "relu", 0, Cost(), Cost()))
+
+    conv("conv1", 3072, 16_384)
+    relu("relu", 16_384)
+    for stage, size in ((1, 16_384), (2, 8192), (3, 4096)):
+        for block in range(blocks):
+            name = f"layer{stage}.{block}"
+            conv(f"{name}.conv1", size, size)
+            relu(f"{name}.relu1", size)
+            conv(f"{name}.conv2", size, size)
+            if stage > 1 and block == 0:
+                conv(f"{name}.downsample.0", 2 * size, size)
+            steps.append(StepCost("add", "add", 0, Cost(), Cost()))
+            relu(f"{name}.relu2", size)
+    steps.append(StepCost("avgpool", "average_pool", 0, Cost(seconds=0.002), Cost(seconds=0.002)))
+    steps.append(StepCost("flatten", "flatten", 0, Cost(), Cost()))
+    conv("fc", 64, 10)
+    steps[-1] = StepCost("fc", "linear", 0, steps[-1].cold, steps[-1].warm)
+    steps.append(StepCost("logits", "output", 0, Cost(0, 80, 1), Cost(0, 80, 1)))
+
+    left, places = kept, sum(size for _, size in relus)
+    for at, size in relus:
+        compared = round(left * size / places)
+        left, places = left - compared, places - size
+        half = RELU_BYTES // 2 * compared
+        cost = Cost(half, half, RELU_ROUNDS, 2e-5 * compared) if compared else Cost()
+        steps[at] = StepCost(steps[at].layer, "relu", compared, cost, cost)
+    if not warm:
+        steps = [StepCost(step.layer, step.kind, step.comparisons, step.cold) for step in steps]
+    return Costs(tuple(steps))
+
+
+def measured_of(costs: Costs, kept: int, **changes) -> dict:
+    return {
+        "file": f"save/{kept}.pth",
+        "label": f"Customresnet20, {kept:,} ReLUs",
+        "model": "Customresnet20",
+        "dataset": "cifar10",
+        "branch": 0,
+        "stage": 2,
+        "relus": {"kept": kept, "total": RELUS},
+        "digest": "00",
+        "fused": [],
+        "accuracy": {"source": "validation", "images": 10_000, "CA": 59.8, "NPA": None, "AdvA": 21.55},
+        "setup_seconds": 4.25,
+        "agreement": {"images": 100, "same_class": 99, "largest_logit_error": 0.0003, "right": 61},
+        "costs": costs.as_json(),
+        "estimates": [{"name": "wan", "bandwidth": 1e8, "rtt": 0.04, "seconds": {"cold": 81.0, "warm": 35.25}}],
+    } | changes
+
+
+def results_of(*every: dict, images: int = 100, **changes) -> dict:
+    """A private_inference.json as it is read back, of SEMI2K with a dealer over loopback."""
+    results = {
+        "schema": SCHEMA,
+        "engine": {"name": "SPU", "version": "0.9.5", "protocol": "semi2k", "field_bits": 64, "dealer": True},
+        "machine": {"processor": "A processor", "cores": 2, "system": "Linux"},
+        "link": {"kind": "loopback", "name": None, "bandwidth": None, "rtt": None},
+        "images": images,
+        "measured": list(every),
+    }
+    return json.loads(json.dumps(results | changes))
+
+
+def budgets(*kept: int, warm: bool = True) -> dict:
+    return results_of(*(measured_of(resnet20_costs(n, warm), n) for n in kept), images=100 if warm else 1)
+
+
+def rows_of(text: str) -> dict[str, list[str]]:
+    """{first cell: the other cells} of the lines of a table."""
+    cells = [re.split(r"\s{2,}", line) for line in text.splitlines()]
+    return {first: others for first, *others in cells if others}
+
+
+def words(figure: Figure) -> list[str]:
+    figure.draw_without_rendering()
+    return [text.get_text() for text in figure.findobj(matplotlib.text.Text) if text.get_text()]
+
+
+def test_every_kind_of_step_belongs_to_one_part():
+    assert sorted(kind for kinds in PARTS.values() for kind in kinds) == sorted([*KINDS, "output"])
+    assert [part_of(kind) for kind in ("affine", "relu", "max_pool", "output")] == ["linear", "relu", "rest", "rest"]
+
+
+def test_costs_add_up_and_are_shared_out():
+    cost = Cost(1, 2, 3, 4.0) + Cost(10, 20, 30, 40.0)
+    assert cost == Cost(11, 22, 33, 44.0)
+    assert cost.bytes == 33
+    assert cost.over(2) == Cost(5.5, 11, 16.5, 22.0)
+    assert SMALL.total("cold") == Cost(4260, 1880, 28, 2.125)
+    assert SMALL.total("warm") == Cost(3260, 1880, 27, 1.0625)
+    assert SMALL.part("linear", "warm") == Cost(2500, 1020, 2, 0.625)
+    assert SMALL.part("rest", "cold") == Cost(60, 120, 17, 0.375)
+
+
+def test_costs_come_back_from_their_file_as_they_were():
+    for costs in (SMALL, resnet20_costs(28_262, warm=False)):
+        content = json.loads(json.dumps(costs.as_json()))
+        assert Costs.from_json(content) == costs
+        for state, parts in content["parts"].items():
+            summed = sum((Cost(**part) for part in parts.values()), Cost())
+            assert summed.values() == pytest.approx(Cost(**content["total"][state]).values())
+    assert content["total"].keys() == {"cold"}
+
+
+def test_one_step_without_a_warm_image_leaves_only_cold_figures():
+    costs = Costs((SMALL.steps[1], StepCost("fc", "linear", 0, Cost(500, 20, 1, 0.25))))
+    assert costs.states == ("cold",)
+    assert costs.steps[1].at("warm") == Cost(500, 20, 1, 0.25)
+
+
+def test_the_layer_table_holds_the_sums():
+    rows = rows_of(layer_table(measured_of(SMALL, 10, label="small")))
+    assert rows["conv1"] == ["conv", "2,000", "1,000", "1", "0.500"]
+    assert rows["relu"] == ["ReLU", "10", "700", "740", "8", "0.250"]
+    assert rows["2 local steps (shift, flatten)"] == ["0", "0", "0", "0.125"]
+    assert "normalize" not in rows
+    assert rows["linear layers"] == ["2,500", "1,020", "2", "0.625"]
+    assert rows["ReLUs"] == ["10", "700", "740", "8", "0.250"]
+    assert rows["rest (pooling, logits)"] == ["6", "60", "120", "17", "0.188"]
+    assert rows["total, first image (cold)"] == ["16", "4,260", "1,880", "28", "2.125"]
+    assert rows["total, later images (warm)"] == ["16", "3,260", "1,880", "27", "1.062"]
+
+
+def test_a_layer_table_of_one_image_is_cold():
+    text = layer_table(measured_of(resnet20_costs(28_262, warm=False), 28_262))
+    assert "warm" not in text
+    assert "28,262 of 188,416 ReLUs (15.0 %)" in text
+    one_off = int(ONE_OFF.upload + 8 * 3072)
+    assert rows_of(text)["conv1"][1] == f"{one_off:,}"
+
+
+def test_a_step_that_is_local_but_for_the_first_image_keeps_its_line():
+    late = StepCost("conv1", "conv", 0, Cost(8, 8, 1, 1.0), Cost(seconds=0.5))
+    assert rows_of(layer_table(measured_of(Costs((late, *SMALL.steps[2:])), 10)))["conv1"] == ["conv", *"000", "0.500"]
+
+
+def test_the_comparison_has_a_row_a_checkpoint():
+    results = budgets(RELUS, 28_262)
+    lines = comparison_table(results).splitlines()
+    assert re.split(r"\s{2,}", lines[0]) == [
+        *("checkpoint", "ReLUs", "comparing", "ReLU MB", "linear MB", "total MB", "rounds", "cold s", "warm s"),
+        *("est. wan s", "CA %", "AdvA %", "same class", "logit error"),
+    ]
+    costs = resnet20_costs(28_262)
+    relu, linear = 28_262 * RELU_BYTES / 1e6, costs.part("linear", "warm").bytes / 1e6
+    rounds = 19 * RELU_ROUNDS + 21 + 1 + 1  # ReLUs, convolutions, linear layer, logits
+    cold, warm = costs.total("cold").seconds, costs.total("warm").seconds
+    assert cold == pytest.approx(warm + 0.5)
+    assert rows_of("\n".join(lines))["Customresnet20, 28,262 ReLUs"] == [
+        *("28,262", "19", f"{relu:.2f}", f"{linear:.2f}", f"{relu + linear + 80 / 1e6:.2f}", str(rounds)),
+        *(f"{cold:.2f}", f"{warm:.2f}", "35.25", "59.80", "21.55", "99/100", "3.0e-04"),
+    ]
+    notes = "\n".join(lines[4:])
+    assert "ESTIMATED seconds of the later images (warm), not measured; wan is 100 Mbit/s, 40 ms round trip" in notes
+    assert "CA, AdvA: validation on 10,000 images, branch 0" in notes
+
+
+def test_columns_that_nothing_fills_are_left_out_and_gaps_are_dashes():
+    costs = resnet20_costs(100, warm=False)
+    bare = measured_of(costs, 100, label="bare", accuracy=None, agreement=None, estimates=[])
+    text = comparison_table(results_of(bare, images=1))
+    assert re.split(r"\s{2,}", text.splitlines()[0])[-2:] == ["rounds", "cold s"]
+    assert not re.search("warm|CA|ESTIMATED|PyTorch", text)
+
+    trained = {"source": "training", "images": 500, "CA": 70.0, "NPA": 60.0, "AdvA": None}
+    text = comparison_table(results_of(bare, measured_of(costs, 200, label="full", accuracy=trained), images=1))
+    assert rows_of(text)["bare"][-5:] == ["-"] * 5
+    assert rows_of(text)["full"][-5:] == ["81.00", "70.00", "60.00", "99/100", "3.0e-04"]
+    assert "CA, NPA: the training run's own evaluation on 500 images" in text
+    text = comparison_table(results_of(measured_of(costs, 1, label="a"), measured_of(costs, 2, accuracy=trained)))
+    assert "CA, NPA, AdvA of a: validation on 10,000 images" in text
+
+
+def test_the_csv_adds_up_to_the_totals():
+    results = budgets(RELUS, 28_262)
+    lines = list(csv.DictReader(io.StringIO(costs_csv(results))))
+    assert len(lines) == 2 * 2 * len(resnet20_costs(1).steps)
+    for measured in results["measured"]:
+        for state, expected in measured["costs"]["total"].items():
+            of_state = [line for line in lines if line["file"] == measured["file"] and line["state"] == state]
+            for column in ("upload", "download", "rounds", "seconds"):
+                key = f"{column}_bytes" if column.endswith("load") else column
+                assert sum(float(line[key]) for line in of_state) == pytest.approx(expected[column])
+            assert sum(int(line["comparisons"]) for line in of_state) == measured["relus"]["kept"]
+    first = lines[2]
+    assert (first["layer"], first["part"], first["state"], first["protocol"]) == ("conv1", "linear", "cold", "semi2k")
+    assert first["upload_bytes"] == str(8 * 3072 + 1000)
+
+
+def test_the_sentences_tell_what_was_not_measured_in_order():
+    said = sentences(budgets(28_262, RELUS))
+    opening = ["A trusted dealer", "Cold is", "Bytes and rounds", "Seconds were", "No linear layers were fused"]
+    assert [line[: len(start)] for line, start in zip(said, opening, strict=False)] == opening
+    assert "mean of the other 99" in said[1]
+    assert "loopback" in said[3]
+    old, new = resnet20_costs(RELUS).total("warm").bytes, resnet20_costs(28_262).total("warm").bytes
+    assert said[5] == (
+        "Customresnet20, 28,262 ReLUs against Customresnet20, 188,416 ReLUs: 6.7 times fewer ReLUs, "
+        f"6.7 times fewer ReLU bytes, {old / new:.1f} times fewer bytes in all."
+    )
+    assert said[6:] == ["ReLU bytes per kept ReLU: 144.0, the same in all."]
+
+
+def test_sentences_that_do_not_apply_are_left_out():
+    engine = {"name": "SPU", "version": "0.9.5", "protocol": "cheetah", "field_bits": 64, "dealer": False}
+    link = {"kind": "emulated", "name": "wan", "bandwidth": 1e8, "rtt": 0.04}
+    measured = measured_of(resnet20_costs(0, warm=False), 0, fused=["a, b: 9 -> 6 multiply-accumulates"])
+    said = sentences(results_of(measured, images=1, engine=engine, link=link))
+    assert said[0].startswith("Only one image was run")
+    assert said[2:] == [
+        "Seconds were measured over an emulated link, wan (100 Mbit/s, 40 ms round trip).",
+        "Linear layers made one: a, b: 9 -> 6 multiply-accumulates.",
+    ]
+
+
+def test_sentences_about_networks_that_differ():
+    none, some = measured_of(resnet20_costs(0), 0, label="none"), measured_of(resnet20_costs(50), 50, label="some")
+    some["relus"]["total"] += 1
+    some["fused"] = ["a, b"]
+    dear = resnet20_costs(100).as_json()
+    for layer in dear["layers"]:
+        if layer["kind"] == "relu":
+            layer["warm"]["upload"] *= 2
+    said = sentences(results_of(none, some, measured_of(resnet20_costs(1), 50) | {"costs": dear}))
+    assert said[4] == "Linear layers made one: none: none. some: a, b. Customresnet20, 50 ReLUs: none."
+    assert said[5].startswith("none against some: no ReLUs, no ReLU bytes, about as many bytes in all; they are diff")
+    assert said[6] == "ReLU bytes per kept ReLU: 144.0 to 432.0, 200.0 % apart at most."
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "expected"),
+    [
+        (557_056, 25_000, "22.3 times fewer"),
+        (10, 13, "1.3 times more"),
+        (100, 98, "about as many"),
+        (98, 100, "about as many"),
+        (5, 0, "no"),
+        (0, 0, "as many"),
+        (0, 5, "more"),
+    ],
+)
+def test_ratios_in_words(before: int, after: int, expected: str):
+    assert ratio_in_words(before, after) == expected
+
+
+def test_links_in_words():
+    link = {"kind": "network", "name": None, "bandwidth": None, "rtt": None}
+    assert link_in_words(link) == "a network between the parties"
+    assert link_in_words(link | {"bandwidth": 2e9, "rtt": 0.0005}).endswith("(2 Gbit/s, 0.5 ms round trip)")
+
+
+@pytest.mark.parametrize("count", [1, 12])
+def test_the_bars_are_the_costs(count: int):
+    kept = [RELUS // (n + 1) for n in range(count)]
+    figure = cost_figure(budgets(*kept))
+    expected = [resnet20_costs(n) for n in kept]
+    for axes, read in zip(figure.axes, (lambda c: c.bytes / 1e6, lambda c: c.rounds, lambda c: c.seconds), strict=True):
+        for bars, part in zip(axes.containers, PARTS, strict=True):
+            assert [bar.get_width() for bar in bars] == pytest.approx([read(c.part(part, "warm")) for c in expected])
+        ends = [max(bars[row].get_x() + bars[row].get_width() for bars in axes.containers) for row in range(count)]
+        assert ends == pytest.approx([read(c.total("warm")) for c in expected])
+    found = words(figure)
+    assert "Measured seconds, warm" in found
+    assert f"{expected[0].total('warm').bytes / 1e6:#.3g}" in found
+    assert not any("35.2" in text or "81" in text for text in found)  # the estimates
+
+
+def test_text_in_the_figure_of_many_checkpoints_does_not_overlap():
+    every = [measured_of(resnet20_costs(n), n, label=f"$a_long$/{'folder' * 5}/run {n}") for n in range(0, 12)]
+    figure = cost_figure(results_of(*every))
+    figure.draw_without_rendering()
+    labels = [label.get_window_extent() for label in figure.axes[0].get_yticklabels()]
+    assert not any(a.overlaps(b) for n, a in enumerate(labels) for b in labels[:n])
+    assert min(box.x0 for box in labels) >= 0
+    assert all(r"\$a_long\$/" in label.get_text() for label in figure.axes[0].get_yticklabels())
+    legend, title = figure.legends[0].get_window_extent(), figure._suptitle.get_window_extent()
+    assert not legend.overlaps(title)
+
+
+def test_figures_do_without_later_images_and_without_relus():
+    found = words(cost_figure(budgets(0, warm=False)))
+    assert "Measured seconds, cold" in found
+    assert "ReLUs" not in found  # in the legend
+    assert "linear layers" in found
+    measured = measured_of(resnet20_costs(0, warm=False), 0)
+    found = words(layer_figure(measured, results_of()["engine"]))
+    assert any("cold" in text for text in found)
+    assert "ReLUs" not in found
+
+
+def test_layer_bars_hold_all_that_is_sent():
+    costs = resnet20_costs(28_262)
+    engine = results_of()["engine"]
+    figure = layer_figure(measured_of(costs, 28_262), engine)
+    for axes, read in zip(figure.axes, (lambda c: c.bytes / 1e6, lambda c: c.rounds), strict=True):
+        heights = [sum(bar.get_height() for bar in bars) for bars in axes.containers]
+        assert heights == pytest.approx([read(costs.part(part, "warm")) for part in PARTS])
+        tops = [max(bars[n].get_y() + bars[n].get_height() for bars in axes.containers) for n in range(22)]
+        assert sum(tops) == pytest.approx(read(costs.total("warm")))
+    relu = next(step for step in costs.steps if step.layer == "relu")
+    assert figure.axes[0].containers[1][0].get_height() == pytest.approx(relu.warm.bytes / 1e6)
+    assert [group[0].layer for group in groups_of(costs)][:3] == ["conv1", "layer1.0.conv1", "layer1.0.conv2"]
+    assert any("online cost only" in text for text in words(figure))
+    assert not any("online" in text for text in words(layer_figure(measured_of(SMALL, 10), engine | {"dealer": False})))
+
+
+@pytest.mark.parametrize(("blocks", "labels"), [(9, 58), (18, 56)])
+def test_layers_of_deep_networks_have_room_for_their_names(blocks: int, labels: int):
+    costs = resnet20_costs(1000, blocks=blocks)
+    figure = layer_figure(measured_of(costs, 1000), results_of()["engine"])
+    assert any("one in 2 is named" in text for text in words(figure)) == (blocks == 18)
+    boxes = [label.get_window_extent() for label in figure.axes[1].get_xticklabels()]
+    assert len(boxes) == labels
+    assert all(left.x1 <= right.x0 for left, right in pairwise(boxes))
+
+
+def test_costs_are_read_from_a_file_or_its_folder(tmp_path: Path):
+    results = budgets(10)
+    path = tmp_path / "private_inference.json"
+    path.write_text(json.dumps(results))
+    assert read_costs(path) == read_costs(str(tmp_path)) == results
+
+
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [
+        (None, "No such file"),
+        ("{", "damaged"),
+        ("[]", f"its schema is None, this code reads {SCHEMA}"),
+        ('{"schema": "rlnet-results-2"}', f"its schema is rlnet-results-2, this code reads {SCHEMA}"),
+    ],
+)
+def test_files_that_are_none_are_told_in_one_line(tmp_path: Path, content: str | None, complaint: str):
+    path = tmp_path / "costs.json"
+    if content is not None:
+        path.write_text(content)
+    with pytest.raises(UserError, match=complaint) as error:
+        read_costs(path)
+    assert str(path) in str(error.value)
+    assert "\n" not in str(error.value)
