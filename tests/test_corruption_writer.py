@@ -84,15 +84,15 @@ def test_a_signal_stops_it_with_one_line(number, tmp_path, monkeypatch, capfd):
 
     def interrupted(folder, piece):
         accept(folder, piece)
-        if piece.key == "gaussian_noise.npy":
+        if piece.key != "labels.npy":  # the first one to be finished, whichever that is
             os.killpg(os.getpid(), number)
 
     with monkeypatch.context() as patch:
         patch.setattr(OutFolder, "accept", interrupted)
         assert in_child(tmp_path / "C").exitcode == 0
     finished = marks(tmp_path / "C")
-    assert {"labels.npy", "gaussian_noise.npy"} <= finished.keys()
-    assert len(finished) < 4
+    assert "labels.npy" in finished
+    assert 2 <= len(finished) < 4
     last = capfd.readouterr().out.splitlines()[-1]
     assert last == f"stopped: {len(finished)} of 4 files are finished; {corruption_writer.GO_ON}"
     assert status(tmp_path / "C") == 0
