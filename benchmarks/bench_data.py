@@ -17,9 +17,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Iterable
-from pathlib import Path
-from statistics import median
-from time import perf_counter
+from functools import partial
 
 import numpy as np
 import torch
@@ -28,6 +26,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
+from benchmarks.frame import add_timing_options, describe_machine, write_figures
+from benchmarks.turns import medians, speed_ratios, take_turns
 from dataset.augmix import augmix
 from dataset.batch_augmix import NUMBERS, draw, mix
 from dataset.crops import padded_crop, random_flip
@@ -36,7 +36,6 @@ from dataset.views import to_tensor
 from helper import options
 from helper.distributed import start_processes
 from helper.hash_random import uniform
-from helper.run import processor_name, versions, write_json
 from helper.script import run_script
 
 SIZE = 32
@@ -47,16 +46,11 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--images", type=options.positive, default=2048, help="a turn (default: 2048)")
     parser.add_argument("--batch_size", type=options.positive, default=128, help="default: 128")
     parser.add_argument("--workers", type=options.positive, default=2, help="of the first two (default: 2)")
-    parser.add_argument(
-        "--threads",
-        type=options.positive,
-        default=1,
-        help="of the third, on a CPU. More than one pay only on idle cores: where other work competes, threads "
-        "that wait for each other cost more than they bring (default: 1)",
+    add_timing_options(
+        parser,
+        threads="of the third, on a CPU. More than one pay only on idle cores: where other work competes, threads that "
+        "wait for each other cost more than they bring",
     )
-    parser.add_argument("--repeats", type=options.positive, default=5, help="timed turns of each (default: 5)")
-    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="cpu", help="default: cpu")
-    parser.add_argument("--out", type=Path, metavar="FILE", help="write the figures as JSON too")
     return parser.parse_args(argv)
 
 
@@ -100,24 +94,9 @@ class OursInBatch:
             yield mix(placed(chosen, numbers, flip=True), draw(numbers[:, PLACING:]))
 
 
-def turn(batches: Iterable[Tensor], device: torch.device) -> float:
-    """Seconds until the last batch is on the device."""
-    started = perf_counter()
+def fetch(batches: Iterable[Tensor], device: torch.device) -> None:
     for batch in batches:
         batch.to(device, non_blocking=True)
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return perf_counter() - started
-
-
-def describe_machine(device: torch.device) -> dict:
-    return {
-        "cpu": processor_name(),
-        "cores": options.available_cores(),
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
-        "threads": torch.get_num_threads(),
-        **versions(),
-    }
 
 
 def main(args: argparse.Namespace) -> None:
@@ -141,28 +120,18 @@ def main(args: argparse.Namespace) -> None:
         "workers": in_workers(ours_per_image),
         "device": OursInBatch(resident, args.batch_size),
     }
-    seconds = {name: [] for name in contestants}
-    for repeat in range(args.repeats + 1):
-        for name, batches in contestants.items():
-            taken = turn(batches, device)
-            if repeat:
-                seconds[name].append(taken)
-
     machine = describe_machine(device)
-    speeds = {name: args.images / median(times) for name, times in seconds.items()}
-    print(", ".join(f"{key}: {value}" for key, value in machine.items()))
+    calls = {name: partial(fetch, batches, device) for name, batches in contestants.items()}
+    seconds = take_turns(calls, args.repeats, device)
+    typical = medians(seconds)
+    speeds = {name: args.images / time for name, time in typical.items()}
+    ratios = speed_ratios(typical, "torchvision")
     print(f"{args.images} images of {SIZE}x{SIZE}, batches of {args.batch_size}, medians of {args.repeats}")
     print(f"{'':12} {'images/s':>10} {'slowest':>10} {'fastest':>10} {'ratio':>7}")
     for name, times in seconds.items():
         slowest, fastest = args.images / max(times), args.images / min(times)
-        ratio = speeds[name] / speeds["torchvision"]
-        print(f"{name:12} {speeds[name]:10,.0f} {slowest:10,.0f} {fastest:10,.0f} {ratio:7.2f}")
-    if args.out:
-        settings = {key: value for key, value in vars(args).items() if key != "out"}
-        results = {"machine": machine, "settings": settings, "seconds": seconds, "images_per_second": speeds}
-        ratios = {name: speed / speeds["torchvision"] for name, speed in speeds.items()}
-        write_json(args.out, {**results, "times_torchvision": ratios})
-        print(f"written to {args.out}")
+        print(f"{name:12} {speeds[name]:10,.0f} {slowest:10,.0f} {fastest:10,.0f} {ratios[name]:7.2f}")
+    write_figures(args, machine, {"seconds": seconds, "images_per_second": speeds, "times_torchvision": ratios})
 
 
 if __name__ == "__main__":

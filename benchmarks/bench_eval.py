@@ -28,7 +28,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmarks.bench_data import SIZE, describe_machine
+from benchmarks.bench_data import SIZE
+from benchmarks.frame import add_timing_options, describe_machine, write_figures
 from benchmarks.turns import medians, speed_ratios, take_turns
 from dataset import ArraySource, dataset_spec
 from dataset.corrupted_sets import open_corrupted_set
@@ -40,7 +41,6 @@ from helper.data import evaluation_loader
 from helper.distributed import Processes, start_processes
 from helper.engine import evaluate, place_model
 from helper.relu_mask import set_random_masks
-from helper.run import write_json
 from helper.script import run_script
 from models import ARCHITECTURES, STUDENTS, build_model
 from models.layers import relu_sites
@@ -60,10 +60,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--steps", type=options.positive, default=20, help="of PGD (default: 20)")
     parser.add_argument("--batch_size", type=options.positive, default=128, help="default: 128")
     parser.add_argument("--num_workers", type=options.positive, default=2, help="default: 2")
-    parser.add_argument("--threads", type=options.positive, default=1, help="on a CPU (default: 1)")
-    parser.add_argument("--repeats", type=options.positive, default=5, help="timed turns of each (default: 5)")
-    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="cpu", help="default: cpu")
-    parser.add_argument("--out", type=Path, metavar="FILE", help="write the figures as JSON too")
+    add_timing_options(parser)
     return parser.parse_args(argv)
 
 
@@ -198,7 +195,6 @@ def main(args: argparse.Namespace) -> None:
     bench = Bench(args, processes)
     bench.check()
     machine = describe_machine(processes.device)
-    print(", ".join(f"{key}: {value}" for key, value in machine.items()))
     print(f"{args.model}, {args.kept:.0%} of the ReLUs, batches of {args.batch_size}, medians of {args.repeats}")
     with TemporaryDirectory() as folder:
         parts = {
@@ -211,10 +207,7 @@ def main(args: argparse.Namespace) -> None:
         for part, take in parts.items():
             figures[part] = take()
             print("\n".join(lines_of(part, figures[part])), flush=True)
-    if args.out:
-        settings = {key: value for key, value in vars(args).items() if key != "out"}
-        write_json(args.out, {"machine": machine, "settings": settings, **figures})
-        print(f"written to {args.out}")
+    write_figures(args, machine, figures)
 
 
 if __name__ == "__main__":

@@ -24,16 +24,14 @@ import argparse
 import math
 from collections import Counter
 from collections.abc import Callable
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from benchmarks.bench_data import describe_machine
+from benchmarks.frame import add_timing_options, describe_machine, write_figures
 from benchmarks.turns import medians, speed_ratios, take_turns
 from helper import options
 from helper.distributed import start_processes
-from helper.run import write_json
 from helper.script import run_script
 from models import ARCHITECTURES, build_model
 from models.layers import BranchNorm2d, MaskedReLU, relu_sites
@@ -55,10 +53,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--kept", type=options.pixels, default=0.15, help="share of ReLUs (default: 0.15)")
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32", help="default: float32")
     parser.add_argument("--calls", type=options.positive, default=3, help="a turn (default: 3)")
-    parser.add_argument("--repeats", type=options.positive, default=7, help="timed turns of each (default: 7)")
-    parser.add_argument("--threads", type=options.positive, default=1, help="on a CPU (default: 1)")
-    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="cpu", help="default: cpu")
-    parser.add_argument("--out", type=Path, metavar="FILE", help="write the figures as JSON too")
+    add_timing_options(parser, repeats=7)
     return parser.parse_args(argv)
 
 
@@ -230,7 +225,6 @@ def main(args: argparse.Namespace) -> None:
     counts = Counter("x".join(map(str, site.map_shape)) for site in sites)
 
     machine = describe_machine(device)
-    print(", ".join(f"{key}: {value}" for key, value in machine.items()))
     print(f"{args.model}, batches of {args.batch_size}, {args.dtype}, {args.kept:.0%} of the ReLUs kept")
     for name, places in departing.items():
         print(f"{name:12} {'; '.join(places) or 'agrees with where, at 0, infinities and NaN too'}")
@@ -239,11 +233,7 @@ def main(args: argparse.Namespace) -> None:
         figures[layout] = {name: measure(shape, layout, args, device) for name, shape in shapes.items()}
         figures[layout]["network"] = of_the_network(figures[layout], counts)
         print(table(layout, figures[layout], counts), flush=True)
-    if args.out:
-        settings = {key: value for key, value in vars(args).items() if key != "out"}
-        results = {"machine": machine, "settings": settings, "departures": departing, "sites": counts}
-        write_json(args.out, {**results, "layouts": figures})
-        print(f"written to {args.out}")
+    write_figures(args, machine, {"departures": departing, "sites": counts, "layouts": figures})
 
 
 if __name__ == "__main__":

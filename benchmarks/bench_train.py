@@ -39,7 +39,7 @@ from time import perf_counter, process_time
 
 import torch
 
-from benchmarks.bench_data import describe_machine
+from benchmarks.frame import add_timing_options, describe_machine, write_figures
 from benchmarks.training_ladder import LADDER, MODES, Bench, Line, make_batches
 from benchmarks.turns import medians, speed_ratios, take_turns
 from dataset import DATASETS
@@ -47,7 +47,6 @@ from helper import options
 from helper.acceleration import allow_tf32
 from helper.distributed import Processes, start_processes
 from helper.errors import UserError
-from helper.run import write_json
 from helper.script import run_script
 from models import ARCHITECTURES
 
@@ -84,14 +83,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--batch_size", type=options.positive, default=128, help="default: 128")
     parser.add_argument("--steps", type=options.positive, default=7, help="of PGD (default: 7)")
-    parser.add_argument("--repeats", type=options.positive, default=5, help="timed turns of each (default: 5)")
-    parser.add_argument("--threads", type=options.positive, default=1, help="on a CPU (default: 1)")
-    parser.add_argument(
-        "--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: a GPU if there is one"
-    )
     parser.add_argument("--dataset", choices=DATASETS, default="digits", help="of the start-up (default: digits)")
     parser.add_argument("--data_root", default="data", metavar="DIR", help="where it lies (default: data)")
-    parser.add_argument("--out", type=Path, metavar="FILE", help="write the figures as JSON too")
+    add_timing_options(parser, device="auto")
     return parser.parse_args(argv)
 
 
@@ -210,7 +204,6 @@ def main(args: argparse.Namespace) -> None:
     processes = start_processes(args.device)
     on_gpu = processes.device.type == "cuda"
     machine = describe_machine(processes.device)
-    print(", ".join(f"{key}: {value}" for key, value in machine.items()))
     lines = [line for line in LADDER if on_gpu or not line.needs_gpu]
     if left_out := [line.name for line in LADDER if line not in lines]:
         print(f"left out, for they need a GPU: {', '.join(left_out)}")
@@ -223,12 +216,9 @@ def main(args: argparse.Namespace) -> None:
         print_stage(stage, stages[NAMES[stage]])
     started, computed = map(median, zip(*(start_up(args) for _ in range(min(args.repeats, 3))), strict=True))
     print(f"\nstart-up (train_teacher.py, {args.dataset}): {started:.1f} s, {computed:.1f} s of them computing")
-    if args.out:
-        settings = {key: value for key, value in vars(args).items() if key != "out"}
-        figures = {"matrix_flop_per_second": rates, "left_out": left_out, "stages": stages, "start_up_seconds": started}
-        figures["start_up_computing_seconds"] = computed
-        write_json(args.out, {"machine": machine, "settings": settings, **figures})
-        print(f"written to {args.out}")
+    figures = {"matrix_flop_per_second": rates, "left_out": left_out, "stages": stages}
+    start = {"start_up_seconds": started, "start_up_computing_seconds": computed}
+    write_figures(args, machine, figures | start)
 
 
 if __name__ == "__main__":

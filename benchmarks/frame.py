@@ -1,0 +1,50 @@
+"""What every benchmark begins and ends with: its options, the machine it runs on, and the file of its figures."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import torch
+
+from helper import options
+from helper.run import processor_name, versions, write_json
+
+
+def add_timing_options(
+    parser: options.Parser, *, repeats: int = 5, device: str = "cpu", threads: str = "on a CPU"
+) -> None:
+    """`threads` says in the help what they are for."""
+    group = parser.add_argument_group("measuring")
+    group.add_argument(
+        "--repeats", type=options.positive, default=repeats, help=f"timed turns of each (default: {repeats})"
+    )
+    group.add_argument("--threads", type=options.positive, default=1, help=f"{threads} (default: 1)")
+    group.add_argument(
+        "--device",
+        choices=("auto", "cpu", "cuda"),
+        default=device,
+        help=f"auto: a GPU if there is one (default: {device})",
+    )
+    group.add_argument("--out", type=Path, metavar="FILE", help="write the figures as JSON too")
+
+
+def describe_machine(device: torch.device) -> dict:
+    """What the figures were measured on, also printed."""
+    machine = {
+        "cpu": processor_name(),
+        "cores": options.available_cores(),
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+        "threads": torch.get_num_threads(),
+        **versions(),
+    }
+    print(", ".join(f"{key}: {value}" for key, value in machine.items()))
+    return machine
+
+
+def write_figures(args: argparse.Namespace, machine: dict, figures: dict) -> None:
+    """Into --out, where it is given."""
+    if args.out:
+        settings = {key: value for key, value in vars(args).items() if key != "out"}
+        write_json(args.out, {"machine": machine, "settings": settings, **figures})
+        print(f"written to {args.out}")
