@@ -25,7 +25,7 @@ from dataset.corrupted_sets import FOLDERS
 from dataset.corruptions import CORRUPTIONS, SEVERITIES
 from helper import options
 from helper.autoattack import check_installed
-from helper.checkpoint import load_model, replace_file
+from helper.checkpoint import checkpoint_branches, checkpoint_dataset, load_model, replace_file
 from helper.corruption_error import baseline_warnings, check_baseline, corruption_errors
 from helper.data import find_corrupted, read_split
 from helper.distributed import on_main_process, start_processes
@@ -85,7 +85,7 @@ def check_options(args: argparse.Namespace, checkpoint: dict) -> None:
     for option, value, stored in (
         ("--model", args.model, name),
         ("--validate_mode", args.validate_mode, MODES[name in STUDENTS]),
-        ("--dataset", args.dataset, checkpoint["dataset"]),
+        ("--dataset", args.dataset, checkpoint_dataset(checkpoint, args.path, args.dataset)),
         (f"--use{given}BN:", given if given > 1 else None, branches),
     ):
         if value is not None and value != stored:
@@ -100,7 +100,8 @@ def main(args: argparse.Namespace) -> None:
     processes = start_processes(args.device)
     model, checkpoint = load_model(args.path)
     check_options(args, checkpoint)
-    data, branches = dataset_spec(checkpoint["dataset"]), checkpoint["trained_branches"]
+    data = dataset_spec(checkpoint_dataset(checkpoint, args.path, args.dataset))
+    branches = checkpoint_branches(checkpoint)
     attacks = evaluation_attacks(args)
     main_attack = next((attack for attack in reversed(attacks) if attack.name != "autoattack"), None)
     corruptions, args.severities = chosen_corruptions(args.corruptions), sorted(set(args.severities))

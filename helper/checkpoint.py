@@ -110,6 +110,21 @@ def load_model(path: str | Path) -> tuple[Network, dict]:
     return restore_model(checkpoint, path), checkpoint
 
 
+def checkpoint_dataset(
+    checkpoint: dict, path: str | Path, given: str | None = None, remedy: str = "add --dataset"
+) -> str:
+    """What a checkpoint was trained on; `given` where it does not say, as one that was made by hand may not."""
+    name = checkpoint.get("dataset", given)
+    if name is None:
+        raise UserError(f"{path} does not name its data set; {remedy}")
+    return name
+
+
+def checkpoint_branches(checkpoint: dict) -> list[int]:
+    """The batch-norm branches that saw images in training; the first, where the checkpoint does not say."""
+    return checkpoint.get("trained_branches", [0])
+
+
 def load_teacher(path: str | Path, spec: ModelSpec, student: str) -> tuple[Network, dict]:
     """A teacher for a student of that name: one of our checkpoints, or torchvision's own state dict of a ResNet.
 

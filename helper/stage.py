@@ -11,7 +11,7 @@ from torch import nn
 from dataset import DatasetSpec, dataset_spec
 from distiller_zoo.modes import ATTENTION_TOKENS, TEACHER, Weights
 from helper import options
-from helper.checkpoint import load_teacher, read_file
+from helper.checkpoint import checkpoint_branches, checkpoint_dataset, load_teacher, read_file
 from helper.data import Loaders
 from helper.distributed import Processes, data_parallel, on_main_process, synchronise_batch_norm
 from helper.engine import place_model
@@ -68,7 +68,7 @@ def settle_distillation(args: argparse.Namespace, processes: Processes) -> tuple
     asked = {term.view for term in objective.terms if term.target == TEACHER}
     for view in sorted(asked):
         branch = branch_of(view, teacher.spec.branches)
-        if branch not in checkpoint.get("trained_branches", [0]):
+        if branch not in checkpoint_branches(checkpoint):
             raise UserError(
                 f"the objective asks the teacher about the {view} view, and {args.path_t} never trained its branch "
                 f"{branch}, which that view takes; train a teacher with that view, or choose another mode"
@@ -81,9 +81,7 @@ def _find_teacher(args: argparse.Namespace) -> tuple[Network, dict]:
         raise UserError(f"--model_s {args.model_s} is no student; known are {', '.join(STUDENTS)}")
     if args.dataset is None:
         content = read_file(args.path_t)
-        args.dataset = content.get("dataset") if isinstance(content, dict) else None
-        if args.dataset is None:
-            raise UserError(f"{args.path_t} does not name its data set; add --dataset")
+        args.dataset = checkpoint_dataset(content if isinstance(content, dict) else {}, args.path_t)
     branches = options.branch_count(args)
     teacher, checkpoint = load_teacher(args.path_t, model_spec(dataset_spec(args.dataset), branches), args.model_s)
     if checkpoint.get("stage", 0) != 0:

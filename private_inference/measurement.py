@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from dataset import DatasetSpec, dataset_spec, load_dataset
 from dataset.views import EvalViews
-from helper.checkpoint import load_model
+from helper.checkpoint import checkpoint_branches, checkpoint_dataset, load_model
 from helper.errors import UserError
 from helper.measurements import file_digest
 from helper.naming import checkpoint_name
@@ -57,7 +57,7 @@ class Subject:
 def load_subject(path: Path, branch: int, *, fused: bool, save_dir: str) -> Subject:
     """Raises UserError for a file that is no checkpoint of ours, and for a branch that it lacks or never trained."""
     model, checkpoint = load_model(path)
-    trained = checkpoint.get("trained_branches", [0])
+    trained = checkpoint_branches(checkpoint)
     if branch not in trained:
         raise UserError(f"--branch {branch}: {path} trained the branches {', '.join(map(str, trained))}")
     program = build_program(model, branch)
@@ -66,7 +66,7 @@ def load_subject(path: Path, branch: int, *, fused: bool, save_dir: str) -> Subj
     kept, total = relu_totals(model)
     about = {
         "model": checkpoint["model"]["name"],
-        "dataset": checkpoint["dataset"],
+        "dataset": checkpoint_dataset(checkpoint, path, remedy="one of the training scripts' files does"),
         "branch": branch,
         "stage": checkpoint.get("stage", 0),
         "relus": {"kept": kept, "total": total},

@@ -18,6 +18,7 @@ import torch
 from running import ROOT
 from secure_runs import BRANCH, SCRIPT, Files, make_files, needs_engine
 
+from helper.checkpoint import describe_model, save_checkpoint
 from helper.errors import UserError
 from helper.script import run_script
 from measure_private_inference import main, parse_args
@@ -90,9 +91,11 @@ def test_options_that_cannot_be_are_one_line(refused, files, options: str, compl
     assert complaint.format(**paths) in refused(options.format(**paths))
 
 
-def test_foreign_files_are_one_line(refused, tmp_path) -> None:
+def test_foreign_files_are_one_line(refused, files, tmp_path) -> None:
     torch.save({"weight": torch.ones(3)}, tmp_path / "state.pth")
     (tmp_path / "text.pth").write_text("no checkpoint")
+    save_checkpoint(tmp_path / "bare.pth", describe_model("resnet8", files.models["masked"]))
+    assert "bare.pth does not name its data set; one of" in refused(f"--path {tmp_path / 'bare.pth'}")
     assert "no checkpoint of this project" in refused(f"--path {tmp_path / 'state.pth'}")
     assert "not a checkpoint, or a damaged one" in refused(f"--path {tmp_path / 'text.pth'}")
 

@@ -175,6 +175,15 @@ def test_bad_input_is_one_line(checkpoint, evaluated, tmp_path):
     assert not list(tmp_path.rglob("results.json"))
 
 
+def test_a_file_made_by_hand_needs_its_data_set_said(checkpoint, tmp_path):
+    bare = tmp_path / "bare.pth"
+    stored = torch.load(checkpoint, weights_only=True)
+    save_checkpoint(bare, {key: stored[key] for key in ("format", "version", "model", "state_dict")})
+    assert "bare.pth does not name its data set; add --dataset" in fails(command(bare, tmp_path / "out"))
+    run(command(bare, tmp_path / "out", "--dataset digits --attack_mode none --no_figures"))
+    assert results(tmp_path / "out")["trained_branches"] == [0]
+
+
 def test_autoattack_says_how_to_install_it(checkpoint, monkeypatch):
     import validate_common_corruptions as script
     from helper import autoattack
