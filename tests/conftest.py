@@ -9,24 +9,24 @@ os.environ.setdefault("OMP_NUM_THREADS", "2")
 
 import pytest
 import torch
+from torch import nn
 
 from helper.distributed import Processes
 from helper.objective import Objective
 from helper.stage import prepare_parallel
 from helper.step import Task
 from models import build_model
-from models.layers import BranchNorm2d, Network
+from models.layers import Network
 
 
-def randomise_norms(model: Network) -> None:
-    """Statistics and affine parameters that differ between branches, so that a wrong branch shows."""
-    for module in model.modules():
-        if isinstance(module, BranchNorm2d):
-            for norm in module.branches:
-                torch.nn.init.uniform_(norm.running_mean, -0.2, 0.2)
-                torch.nn.init.uniform_(norm.running_var, 0.5, 1.5)
-                torch.nn.init.uniform_(norm.weight, 0.5, 1.5)
-                torch.nn.init.uniform_(norm.bias, -0.2, 0.2)
+def randomise_norms(model: nn.Module) -> None:
+    """Statistics and affine parameters that no two norms or branches share, so that a wrong one shows."""
+    for norm in model.modules():
+        if isinstance(norm, nn.BatchNorm2d):
+            nn.init.uniform_(norm.running_mean, -0.2, 0.2)
+            nn.init.uniform_(norm.running_var, 0.5, 1.5)
+            nn.init.uniform_(norm.weight, 0.5, 1.5)
+            nn.init.uniform_(norm.bias, -0.2, 0.2)
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Costs of private inference add up, survive their file, and are told as tables, CSV, sentences and figures."""
+"""Costs of private inference add up, survive their file, and are told as tables, CSV and sentences."""
 
 from __future__ import annotations
 
@@ -6,15 +6,22 @@ import csv
 import io
 import json
 import re
-from itertools import pairwise
 from pathlib import Path
 
-import matplotlib
 import pytest
-from matplotlib.figure import Figure
+from cost_examples import (
+    ONE_OFF,
+    RELU_BYTES,
+    RELU_ROUNDS,
+    RELUS,
+    SMALL,
+    budgets,
+    measured_of,
+    resnet20_costs,
+    results_of,
+)
 
 from helper.errors import UserError
-from private_inference.cost_figure import cost_figure, groups_of, layer_figure
 from private_inference.cost_tables import (
     SCHEMA,
     comparison_table,
@@ -28,109 +35,11 @@ from private_inference.cost_tables import (
 from private_inference.costs import PARTS, Cost, Costs, StepCost, part_of
 from private_inference.program import KINDS
 
-RELU_BYTES, RELU_ROUNDS, RELUS = 144, 8, 188_416  # of a comparison, of a layer that compares, of resnet20
-ONE_OFF = Cost(1000, 500, 2, 0.5)  # what the first convolution pays for the first image
-SMALL = Costs(
-    (
-        StepCost("normalize", "shift", 0, Cost(seconds=0.25), Cost(seconds=0.125)),
-        StepCost("conv1", "conv", 0, Cost(3000, 1000, 2, 1.0), Cost(2000, 1000, 1, 0.5)),
-        StepCost("relu", "relu", 10, Cost(700, 740, 8, 0.5), Cost(700, 740, 8, 0.25)),
-        StepCost("maxpool", "max_pool", 6, Cost(60, 40, 16, 0.125), Cost(60, 40, 16, 0.0625)),
-        StepCost("flatten", "flatten", 0, Cost(), Cost()),
-        StepCost("fc", "linear", 0, Cost(500, 20, 1, 0.25), Cost(500, 20, 1, 0.125)),
-        StepCost("logits", "output", 0, Cost(0, 80, 1, 0.0), Cost(0, 80, 1, 0.0)),
-    )
-)
-
-
-def resnet20_costs(kept: int, warm: bool = True, blocks: int = 3) -> Costs:
-    """Steps as those of resnet20 (with more blocks a stage: of deeper ones); every layer keeps its share of `kept`."""
-    steps = [StepCost("normalize", "shift", 0, Cost(seconds=0.001), Cost(seconds=0.001))]
-    relus = []
-
-    def conv(layer: str, inputs: int, outputs: int) -> None:
-        cost = Cost(8 * inputs, 8 * (inputs + outputs), 1, 1e-6 * inputs)
-        steps.append(StepCost(layer, "conv", 0, cost + ONE_OFF if layer == "conv1" else cost, cost))
-
-    def relu(layer: str, size: int) -> None:
-        relus.append((len(steps), size))
-        steps.append(StepCost(layer, "relu", 0, Cost(), Cost()))
-
-    conv("conv1", 3072, 16_384)
-    relu("relu", 16_384)
-    for stage, size in ((1, 16_384), (2, 8192), (3, 4096)):
-        for block in range(blocks):
-            name = f"layer{stage}.{block}"
-            conv(f"{name}.conv1", size, size)
-            relu(f"{name}.relu1", size)
-            conv(f"{name}.conv2", size, size)
-            if stage > 1 and block == 0:
-                conv(f"{name}.downsample.0", 2 * size, size)
-            steps.append(StepCost("add", "add", 0, Cost(), Cost()))
-            relu(f"{name}.relu2", size)
-    steps.append(StepCost("avgpool", "average_pool", 0, Cost(seconds=0.002), Cost(seconds=0.002)))
-    steps.append(StepCost("flatten", "flatten", 0, Cost(), Cost()))
-    conv("fc", 64, 10)
-    steps[-1] = StepCost("fc", "linear", 0, steps[-1].cold, steps[-1].warm)
-    steps.append(StepCost("logits", "output", 0, Cost(0, 80, 1), Cost(0, 80, 1)))
-
-    left, places = kept, sum(size for _, size in relus)
-    for at, size in relus:
-        compared = round(left * size / places)
-        left, places = left - compared, places - size
-        half = RELU_BYTES // 2 * compared
-        cost = Cost(half, half, RELU_ROUNDS, 2e-5 * compared) if compared else Cost()
-        steps[at] = StepCost(steps[at].layer, "relu", compared, cost, cost)
-    if not warm:
-        steps = [StepCost(step.layer, step.kind, step.comparisons, step.cold) for step in steps]
-    return Costs(tuple(steps))
-
-
-def measured_of(costs: Costs, kept: int, **changes) -> dict:
-    return {
-        "file": f"save/{kept}.pth",
-        "label": f"Customresnet20, {kept:,} ReLUs",
-        "model": "Customresnet20",
-        "dataset": "cifar10",
-        "branch": 0,
-        "stage": 2,
-        "relus": {"kept": kept, "total": RELUS},
-        "digest": "00",
-        "fused": [],
-        "accuracy": {"source": "validation", "images": 10_000, "CA": 59.8, "NPA": None, "AdvA": 21.55},
-        "setup_seconds": 4.25,
-        "agreement": {"images": 100, "same_class": 99, "largest_logit_error": 0.0003, "right": 61},
-        "costs": costs.as_json(),
-        "estimates": [{"name": "wan", "bandwidth": 1e8, "rtt": 0.04, "seconds": {"cold": 81.0, "warm": 35.25}}],
-    } | changes
-
-
-def results_of(*every: dict, images: int = 100, **changes) -> dict:
-    """A private_inference.json as it is read back, of SEMI2K with a dealer over loopback."""
-    results = {
-        "schema": SCHEMA,
-        "engine": {"name": "SPU", "version": "0.9.5", "protocol": "semi2k", "field_bits": 64, "dealer": True},
-        "machine": {"processor": "A processor", "cores": 2, "system": "Linux"},
-        "link": {"kind": "loopback", "name": None, "bandwidth": None, "rtt": None},
-        "images": images,
-        "measured": list(every),
-    }
-    return json.loads(json.dumps(results | changes))
-
-
-def budgets(*kept: int, warm: bool = True) -> dict:
-    return results_of(*(measured_of(resnet20_costs(n, warm), n) for n in kept), images=100 if warm else 1)
-
 
 def rows_of(text: str) -> dict[str, list[str]]:
     """{first cell: the other cells} of the lines of a table."""
     cells = [re.split(r"\s{2,}", line) for line in text.splitlines()]
     return {first: others for first, *others in cells if others}
-
-
-def words(figure: Figure) -> list[str]:
-    figure.draw_without_rendering()
-    return [text.get_text() for text in figure.findobj(matplotlib.text.Text) if text.get_text()]
 
 
 def test_every_kind_of_step_belongs_to_one_part():
@@ -304,71 +213,6 @@ def test_links_in_words():
     link = {"kind": "network", "name": None, "bandwidth": None, "rtt": None}
     assert link_in_words(link) == "a network between the parties"
     assert link_in_words(link | {"bandwidth": 2e9, "rtt": 0.0005}).endswith("(2 Gbit/s, 0.5 ms round trip)")
-
-
-@pytest.mark.parametrize("count", [1, 12])
-def test_the_bars_are_the_costs(count: int):
-    kept = [RELUS // (n + 1) for n in range(count)]
-    figure = cost_figure(budgets(*kept))
-    expected = [resnet20_costs(n) for n in kept]
-    for axes, read in zip(figure.axes, (lambda c: c.bytes / 1e6, lambda c: c.rounds, lambda c: c.seconds), strict=True):
-        for bars, part in zip(axes.containers, PARTS, strict=True):
-            assert [bar.get_width() for bar in bars] == pytest.approx([read(c.part(part, "warm")) for c in expected])
-        ends = [max(bars[row].get_x() + bars[row].get_width() for bars in axes.containers) for row in range(count)]
-        assert ends == pytest.approx([read(c.total("warm")) for c in expected])
-    found = words(figure)
-    assert "Measured seconds, warm" in found
-    assert f"{expected[0].total('warm').bytes / 1e6:#.3g}" in found
-    assert not any("35.2" in text or "81" in text for text in found)  # the estimates
-
-
-def test_text_in_the_figure_of_many_checkpoints_does_not_overlap():
-    every = [measured_of(resnet20_costs(n), n, label=f"$a_long$/{'folder' * 5}/run {n}") for n in range(0, 12)]
-    figure = cost_figure(results_of(*every))
-    figure.draw_without_rendering()
-    labels = [label.get_window_extent() for label in figure.axes[0].get_yticklabels()]
-    assert not any(a.overlaps(b) for n, a in enumerate(labels) for b in labels[:n])
-    assert min(box.x0 for box in labels) >= 0
-    assert all(r"\$a_long\$/" in label.get_text() for label in figure.axes[0].get_yticklabels())
-    legend, title = figure.legends[0].get_window_extent(), figure._suptitle.get_window_extent()
-    assert not legend.overlaps(title)
-
-
-def test_figures_do_without_later_images_and_without_relus():
-    found = words(cost_figure(budgets(0, warm=False)))
-    assert "Measured seconds, cold" in found
-    assert "ReLUs" not in found  # in the legend
-    assert "linear layers" in found
-    measured = measured_of(resnet20_costs(0, warm=False), 0)
-    found = words(layer_figure(measured, results_of()["engine"]))
-    assert any("cold" in text for text in found)
-    assert "ReLUs" not in found
-
-
-def test_layer_bars_hold_all_that_is_sent():
-    costs = resnet20_costs(28_262)
-    engine = results_of()["engine"]
-    figure = layer_figure(measured_of(costs, 28_262), engine)
-    for axes, read in zip(figure.axes, (lambda c: c.bytes / 1e6, lambda c: c.rounds), strict=True):
-        heights = [sum(bar.get_height() for bar in bars) for bars in axes.containers]
-        assert heights == pytest.approx([read(costs.part(part, "warm")) for part in PARTS])
-        tops = [max(bars[n].get_y() + bars[n].get_height() for bars in axes.containers) for n in range(22)]
-        assert sum(tops) == pytest.approx(read(costs.total("warm")))
-    relu = next(step for step in costs.steps if step.layer == "relu")
-    assert figure.axes[0].containers[1][0].get_height() == pytest.approx(relu.warm.bytes / 1e6)
-    assert [group[0].layer for group in groups_of(costs)][:3] == ["conv1", "layer1.0.conv1", "layer1.0.conv2"]
-    assert any("online cost only" in text for text in words(figure))
-    assert not any("online" in text for text in words(layer_figure(measured_of(SMALL, 10), engine | {"dealer": False})))
-
-
-@pytest.mark.parametrize(("blocks", "labels"), [(9, 58), (18, 56)])
-def test_layers_of_deep_networks_have_room_for_their_names(blocks: int, labels: int):
-    costs = resnet20_costs(1000, blocks=blocks)
-    figure = layer_figure(measured_of(costs, 1000), results_of()["engine"])
-    assert any("one in 2 is named" in text for text in words(figure)) == (blocks == 18)
-    boxes = [label.get_window_extent() for label in figure.axes[1].get_xticklabels()]
-    assert len(boxes) == labels
-    assert all(left.x1 <= right.x0 for left, right in pairwise(boxes))
 
 
 def test_costs_are_read_from_a_file_or_its_folder(tmp_path: Path):

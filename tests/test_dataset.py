@@ -1,27 +1,20 @@
-"""Data sets, views and batches. Nothing is downloaded; folders are made where a data set is read from files."""
+"""The registry, the held-out split and the data sets. Nothing is downloaded; files that a set is read from are made."""
 
-import os
 import pickle
-import signal
-import subprocess
-import sys
 import tarfile
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image, ImageOps
+from PIL import Image
 from torchvision.datasets import CIFAR10
 from torchvision.datasets.utils import calculate_md5
 from torchvision.transforms import functional as reference
 
-from dataset import DATASETS, ArraySource, DatasetSpec, FileSource, dataset_spec, heldout_split, load_dataset
-from dataset import augmix as operations
-from dataset.augmix import OPERATIONS, augmix
+from dataset import DATASETS, dataset_spec, heldout_split, load_dataset
 from dataset.cifar import load_cifar
-from dataset.crops import padded_crop, random_resized_crop, resized_centre_crop
 from dataset.digits import is_test
-from dataset.views import EvalViews, ShardedBatches, ShardedEval, TrainViews, eval_loader, train_loader
+from dataset.views import EvalViews, TrainViews
 from helper.errors import UserError
 
 SPEC = dataset_spec("cifar10")
@@ -29,17 +22,6 @@ SPEC = dataset_spec("cifar10")
 
 def noise(size: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, (size, size, 3), dtype=np.uint8)
-
-
-@pytest.fixture(scope="module")
-def source() -> ArraySource:
-    images = np.random.default_rng(1).integers(0, 256, (40, 32, 32, 3), dtype=np.uint8)
-    return ArraySource(images, np.arange(40) % 10)
-
-
-def same(one: dict, other: dict) -> bool:
-    assert one.keys() == other.keys()
-    return all(torch.equal(torch.as_tensor(one[key]), torch.as_tensor(other[key])) for key in one)
 
 
 # ---- registry and split
@@ -233,265 +215,3 @@ def test_imagenet(tmp_path, below):
     (top / "val" / "c").mkdir()
     with pytest.raises(UserError, match=f"class 'c' of {top / 'val'} is not in {top / 'train'}"):
         load_dataset("imagenet", tmp_path, train=False, download=False)
-
-
-# ---- crops and AugMix
-
-
-def test_padded_crop_is_a_shifted_image_on_black():
-    image = Image.fromarray(noise(64))
-    padded = np.pad(noise(64), ((8, 8), (8, 8), (0, 0)))
-    shifts = {(y, x): padded[y : y + 64, x : x + 64].tobytes() for y in range(17) for x in range(17)}
-    rng = np.random.default_rng(0)
-    crops = [padded_crop(image, 64, rng).tobytes() for _ in range(500)]
-    seen = {next(shift for shift, pixels in shifts.items() if pixels == crop) for crop in crops}
-    assert {y for y, _ in seen} == {x for _, x in seen} == set(range(17))
-
-
-@pytest.mark.parametrize("size", [(500, 375), (9, 300), (224, 224)])
-def test_imagenet_crops_give_squares(size):
-    image, rng = Image.new("RGB", size), np.random.default_rng(0)
-    assert {random_resized_crop(image, 224, rng).size for _ in range(20)} == {(224, 224)}
-    assert resized_centre_crop(image, 224).size == (224, 224)
-
-
-@pytest.mark.parametrize("size", [32, 64, 224])
-def test_augmix_shape_range_and_determinism(size):
-    image = Image.fromarray(noise(size))
-    mixed = [augmix(image, np.random.default_rng(seed)) for seed in (0, 0, 1)]
-    assert mixed[0].shape == (size, size, 3)
-    assert mixed[0].dtype == np.float32
-    assert all(m.min() >= 0 and m.max() <= 1 for m in mixed)
-    assert np.array_equal(mixed[0], mixed[1])
-    assert not np.array_equal(mixed[0], mixed[2])
-    assert np.array_equal(np.asarray(image), noise(size))  # no operation wrote into its input
-
-
-def test_augmix_mixes_chains_and_image_by_their_weights(monkeypatch):
-    """With operations that always give white, m is read off the result: (1 - m) * image + m * 1."""
-    monkeypatch.setattr(operations, "OPERATIONS", (lambda pixels, level: np.full_like(pixels, 255),))
-    image = Image.new("RGB", (20, 50), (51, 102, 0))
-    blends = []
-    for seed in range(400):
-        mixed = augmix(image, np.random.default_rng(seed), width=2, depth=1)
-        assert mixed.shape == (50, 20, 3)
-        blends.append(mixed[0, 0, 2])
-        assert np.allclose(mixed[7, 3], (1 - blends[-1]) * np.array([0.2, 0.4, 0]) + blends[-1], atol=1e-6)
-    assert np.mean(blends) == pytest.approx(0.5, abs=0.05)  # Beta(1, 1) is uniform
-    assert np.std(blends) == pytest.approx(12**-0.5, abs=0.03)
-
-
-def test_augmix_draws_depth_level_and_direction(monkeypatch):
-    levels = []
-    monkeypatch.setattr(operations, "OPERATIONS", (lambda pixels, level: levels.append(level) or pixels,))
-    depths = []
-    for seed in range(300):
-        before = len(levels)
-        augmix(Image.new("RGB", (4, 4)), np.random.default_rng(seed), width=1)
-        depths.append(len(levels) - before)
-    assert set(depths) == {1, 2, 3}
-    assert np.mean(np.array(levels) > 0) == pytest.approx(0.5, abs=0.1)
-    assert 0.1 <= np.abs(levels).min() < 0.2
-    assert 2.9 < np.abs(levels).max() <= 3
-
-
-@pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.__name__)
-@pytest.mark.parametrize("level", [-10, -0.1, 0.1, 10])
-def test_operations_give_new_pixels_of_the_same_shape(operation, level):
-    pixels = np.ascontiguousarray(noise(48)[:40])
-    pixels.setflags(write=False)
-    out = operation(pixels, level)
-    assert out.shape == pixels.shape
-    assert out.dtype == np.uint8
-
-
-@pytest.mark.parametrize("low", [0, 60])
-def test_tone_operations_equal_pillows(low):
-    pixels = np.clip(noise(32), low, 190)
-    pixels[..., 1] = 77  # a channel without contrast
-    image = Image.fromarray(pixels)
-    for ours, theirs in (
-        (operations.autocontrast(pixels, 1), ImageOps.autocontrast(image)),
-        (operations.equalize(pixels, 1), ImageOps.equalize(image)),
-        (operations.posterize(pixels, 2.4), ImageOps.posterize(image, 4)),
-        (operations.posterize(pixels, -2.5), ImageOps.posterize(image, 3)),
-        (operations.solarize(pixels, 3), ImageOps.solarize(image, 256 - 76)),
-        (operations.rotate(pixels, -2.9), image.rotate(-8, Image.Resampling.BILINEAR)),
-    ):
-        assert np.array_equal(ours, np.asarray(theirs))
-
-
-def test_tone_operations_by_hand():
-    ramp = np.repeat(np.array([[50, 100, 150]], dtype=np.uint8)[..., None], 3, axis=2)
-    assert operations.autocontrast(ramp, 1)[0, :, 0].tolist() == [0, 127, 255]
-    assert operations.solarize(ramp, -5)[0, :, 0].tolist() == [50, 100, 105]
-    assert operations.posterize(ramp, 3)[0, :, 0].tolist() == [32, 96, 128]
-
-
-@pytest.mark.parametrize(("size", "shift"), [(32, 3), (64, 6), (224, 22)])
-def test_translation_goes_with_the_images_size(size, shift):
-    pixels = noise(size)
-    left = operations.translate_x(pixels, 3)
-    assert np.array_equal(left[:, : size - shift], pixels[:, shift:])
-    assert not left[:, size - shift :].any()
-    down = operations.translate_y(pixels, -3)
-    assert np.array_equal(down[shift:], pixels[: size - shift])
-    assert not down[:shift].any()
-    # Whole pixels: the bilinear filter would give the same.
-    assert np.array_equal(left, operations.affine(pixels, (1, 0, shift, 0, 1, 0)))
-
-
-def test_shears_move_lines_in_either_direction():
-    pixels = noise(41)
-    for level in (3, -3):
-        x, y = operations.shear_x(pixels, level), operations.shear_y(pixels, level)
-        assert np.array_equal(x, operations.shear_y(pixels.swapaxes(0, 1), level).swapaxes(0, 1))
-        assert not np.array_equal(x, y)
-    column = np.zeros((41, 41, 3), dtype=np.uint8)
-    column[:, 20] = 255
-    centre = np.stack([np.average(np.arange(41), weights=row) for row in operations.shear_x(column, 3)[..., 0]])
-    assert np.allclose(centre, 20 - 0.09 * (np.arange(41) + 0.5), atol=0.02)
-
-
-# ---- views
-
-
-def test_views_depend_on_seed_epoch_and_image_alone(source):
-    views = TrainViews(source, [5, 7, 9], SPEC, 3, "augmix")
-    sample = views[2, 1]
-    assert set(sample) == {"clean", "aug", "label", "index"}
-    assert (sample["label"], sample["index"]) == (7, 7)
-    for view in ("clean", "aug"):
-        assert sample[view].shape == (3, 32, 32)
-        assert sample[view].dtype == torch.float32
-        assert 0 <= sample[view].min() <= sample[view].max() <= 1
-    assert same(sample, views[2, 1])
-    assert same(sample, TrainViews(source, [7], SPEC, 3, "augmix")[2, 0])  # by image, not by position
-    assert torch.equal(sample["clean"], TrainViews(source, [7], SPEC, 3)[2, 0]["clean"])
-    assert not torch.equal(sample["clean"], views[3, 1]["clean"])
-    assert not torch.equal(sample["aug"], views[3, 1]["aug"])
-    assert not torch.equal(sample["clean"], TrainViews(source, [7], SPEC, 4)[2, 0]["clean"])
-
-
-def test_crop_of_aug_is_independent_of_cleans(source, monkeypatch):
-    monkeypatch.setattr("dataset.views.augmix", lambda image, rng: np.asarray(image, dtype=np.float32) / 255)
-    views = TrainViews(source, range(40), SPEC, 0, "augmix")
-    equal = [torch.allclose(views[epoch, i]["clean"], views[epoch, i]["aug"]) for epoch in range(5) for i in range(40)]
-    assert sum(equal) < 10  # one in 162 by chance
-
-
-def test_plain_views_and_flips(source):
-    expected = torch.from_numpy(source.images[4]).permute(2, 0, 1) / 255
-    assert torch.equal(EvalViews(source, SPEC, [4])[0]["clean"], expected)
-    assert torch.equal(TrainViews(source, [4], SPEC, 0, crop_flip=False)[0, 0]["clean"], expected)
-    half = np.zeros((1, 32, 32, 3), dtype=np.uint8)
-    half[:, :, :16] = 255
-    for spec, flips in ((SPEC, True), (dataset_spec("digits"), False)):
-        views = TrainViews(ArraySource(half, [0]), [0], spec, 0)
-        mirrored = [bool(views[epoch, 0]["clean"][0, 16, 27] > 0) for epoch in range(50)]
-        assert 10 < sum(mirrored) < 40 if flips else not any(mirrored)
-    with pytest.raises(UserError, match="'mixup'; known are none, augmix"):
-        TrainViews(source, [0], SPEC, 0, "mixup")
-
-
-# ---- batches and loaders
-
-
-@pytest.mark.parametrize("world", [1, 2, 4])
-def test_processes_share_each_batch(world):
-    whole = ShardedBatches(50, 8, seed=1)
-    parts = [ShardedBatches(50, 8, 1, rank, world) for rank in range(world)]
-    for sampler in (whole, *parts):
-        sampler.set_epoch(3)
-        assert len(sampler) == 6
-    for batch, *shares in zip(whole, *parts, strict=True):
-        assert [pair for row in zip(*shares, strict=True) for pair in row] == batch
-    positions = [position for batch in whole for _, position in batch]
-    assert len(set(positions)) == 48
-    assert {epoch for batch in whole for epoch, _ in batch} == {3}
-
-
-def test_batches_resume_and_differ_by_epoch_and_seed():
-    sampler = ShardedBatches(50, 8, 1, rank=1, world=2, limit=5)
-    whole = list(sampler)
-    assert len(whole) == len(sampler) == 5
-    sampler.set_epoch(0, first_batch=3)
-    assert list(sampler) == whole[3:]
-    assert len(sampler) == 2
-    sampler.set_epoch(1)
-    assert [[p for _, p in batch] for batch in sampler] != [[p for _, p in batch] for batch in whole]
-    assert list(ShardedBatches(50, 8, 2, 1, 2, 5)) != whole
-
-
-def test_batches_that_cannot_be_made():
-    with pytest.raises(UserError, match="batch of 8 images does not divide by 3 processes"):
-        ShardedBatches(50, 8, 0, world=3)
-    with pytest.raises(UserError, match="50 training images are fewer than one batch of 64"):
-        ShardedBatches(50, 64, 0)
-
-
-@pytest.mark.parametrize("world", [1, 2, 3, 8])
-@pytest.mark.parametrize(("samples", "limit", "covered"), [(21, None, 21), (20, None, 20), (21, 2, 10), (3, 9, 3)])
-def test_eval_covers_each_image_once(world, samples, limit, covered):
-    shares = [ShardedEval(samples, 5, rank, world, limit) for rank in range(world)]
-    assert sorted(p for share in shares for batch in share for p in batch) == list(range(covered))
-    assert [len(list(share)) for share in shares] == [len(share) for share in shares]
-    assert all(batch for share in shares for batch in share)
-
-
-def test_workers_and_ranks_do_not_change_what_is_trained_on(source):
-    def batches(workers: int, rank: int = 0, world: int = 1) -> list[dict]:
-        loader = train_loader(
-            source, range(40), SPEC, seed=5, batch_size=8, augment="augmix", rank=rank, world=world, workers=workers
-        )
-        loader.batch_sampler.set_epoch(2, first_batch=1)
-        assert len(loader) == 4
-        return list(loader)
-
-    alone = batches(0)
-    assert alone[0]["clean"].shape == alone[0]["aug"].shape == (8, 3, 32, 32)
-    assert alone[0]["label"].dtype == alone[0]["index"].dtype == torch.int64
-    assert all(map(same, alone, batches(2)))
-    for whole, *shares in zip(alone, batches(0, 0, 2), batches(0, 1, 2), strict=True):
-        assert all(same({key: whole[key][rank::2] for key in whole}, share) for rank, share in enumerate(shares))
-
-
-def test_loaders_leave_the_global_random_state_alone(source):
-    before = torch.random.get_rng_state()
-    batches = list(eval_loader(source, SPEC, batch_size=16, indices=range(1, 40)))
-    assert torch.cat([batch["index"] for batch in batches]).tolist() == list(range(1, 40))
-    assert torch.equal(torch.random.get_rng_state(), before)
-
-
-def test_workers_outlive_a_signal_and_an_epoch_cut_short(source):
-    loader = train_loader(source, range(40), SPEC, seed=0, batch_size=4, workers=1)
-    for _ in loader:
-        break
-    worker = loader._iterator._workers[0].pid
-    subprocess.run(["kill", "-TERM", str(worker)], check=True)  # not from its parent, whose word it obeys
-    os.kill(worker, signal.SIGINT)
-    expected = train_loader(source, range(40), SPEC, seed=0, batch_size=4)
-    assert all(map(same, loader, expected))
-
-
-@pytest.mark.parametrize(("end", "status"), [("raise SystemExit(3)", 3), ("os._exit(4)", 4)])
-def test_workers_end_with_a_main_process_that_holds_a_loader(end, status):
-    script = f"""
-import os, numpy as np, dataset, dataset.views as views
-source = dataset.ArraySource(np.zeros((8, 32, 32, 3), np.uint8), range(8))
-batches = iter(views.eval_loader(source, dataset.dataset_spec("cifar10"), batch_size=1, workers=1))
-next(batches)
-{end}
-"""
-    # A worker left over would keep the pipe open, and this waiting.
-    done = subprocess.run([sys.executable, "-c", script], timeout=60, capture_output=True)
-    assert (done.returncode, done.stderr) == (status, b"")
-
-
-@pytest.mark.parametrize("workers", [0, 1])
-def test_a_broken_image_is_named_in_one_line(tmp_path, workers):
-    (tmp_path / "x.png").write_bytes(b"no image")
-    spec = DatasetSpec("x", "X", 1, 32, (0.0,) * 3, (1.0,) * 3, load=None)
-    with pytest.raises(UserError, match=f"^cannot read the image {tmp_path / 'x.png'}") as raised:
-        list(eval_loader(FileSource([tmp_path / "x.png"], [0]), spec, batch_size=1, workers=workers))
-    assert "\n" not in str(raised.value)
