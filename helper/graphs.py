@@ -45,12 +45,13 @@ class CudaRecorder:
         caller.wait_stream(self.stream)
 
     def record(self, work: Callable[[], None]) -> Callable[[], None]:
-        graph = torch.cuda.CUDAGraph()
+        graph, caller = torch.cuda.CUDAGraph(), torch.cuda.current_stream(self.stream.device)
         # Errors are those of this thread: a loader's thread may pin memory meanwhile.
         try:
             with torch.cuda.graph(graph, stream=self.stream, capture_error_mode="thread_local"):
                 work()
         except RuntimeError as error:
+            torch.cuda.set_stream(caller)  # a recording that failed may have left its own in place
             raise CannotRecord(str(error).partition("\n")[0]) from error
         graph.replay()
         return graph.replay
