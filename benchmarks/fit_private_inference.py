@@ -41,10 +41,13 @@ GROWS_WITH = {
     | {"rounds": ("step",), "seconds": ("step", "comparisons", "outputs")},
     "max_pool": dict.fromkeys(("upload", "download"), ("comparisons",))
     | {"rounds": ("depth",), "seconds": ("step", "comparisons")},
+    "affine": dict.fromkeys(("upload", "download", "seconds"), ("step", "outputs")) | {"rounds": ("step",)},
     "add": {"seconds": ("outputs",)},
     "output": dict.fromkeys(("upload", "download", "rounds", "seconds"), ("step",)),
     "average_pool": dict.fromkeys(("upload", "download", "seconds"), ("step", "outputs")) | {"rounds": ("step",)},
 }
+
+NEGLIGIBLE = 1e-6  # share of the largest cost that a term never exceeds: rounding of the fit
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -62,8 +65,8 @@ def fit(rows: np.ndarray, values: np.ndarray) -> np.ndarray:
         return np.zeros(rows.shape[1])
     scale = np.maximum(rows.max(0), 1e-300)
     weight = 1 / np.maximum(values, 0.01 * values.max())
-    model = LinearRegression(positive=True, fit_intercept=False).fit(rows / scale, values, sample_weight=weight)
-    return model.coef_ / scale
+    found = LinearRegression(positive=True, fit_intercept=False).fit(rows / scale, values, sample_weight=weight).coef_
+    return np.where(found > NEGLIGIBLE * values.max(), found, 0) / scale
 
 
 def read_measured(paths: list[Path]) -> tuple[dict, dict[str, list]]:

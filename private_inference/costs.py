@@ -27,7 +27,8 @@ class Cost:
 
     `upload` is what the client sends to the server, `download` the way back, in bytes. A round is one message that has
     to arrive before the next can be sent, or two that cross: it costs one way through the network, half a round trip.
-    As many are counted as there are messages in the direction that has fewer.
+    As many are counted as there are messages in the direction that has fewer, but for a product with the server's
+    weights two at most: all of its messages go there at once, and then all come back.
     """
 
     upload: float = 0

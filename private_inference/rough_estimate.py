@@ -26,6 +26,8 @@ CONSTANTS = Path(__file__).with_name("constants.yaml")
 # What it was measured with is not said, so it is no constant of ours.
 PUBLISHED_SECONDS_PER_RELU = 20.99e-6
 
+FREE = ("shift", "flatten")  # groups that each party computes alone, in no time that shows
+
 Constants = Mapping[str, Mapping[str, Mapping[str, float]]]  # group of steps -> of Cost -> size -> constant
 
 
@@ -78,10 +80,19 @@ def sized_steps(program: Program) -> list[tuple[Step, dict[str, float]]]:
 
 
 def rough_costs(program: Program, constants: Constants) -> Costs:
-    """The cost of every step, and of opening the logits, as the constants have it; seconds are without a network."""
+    """The cost of every step, and of opening the logits, as the constants have it; seconds are without a network.
+
+    Raises UserError for a kind of step that was never measured: it would seem to cost nothing.
+    """
     found = []
     for step, grows in sized_steps(program):
-        group = constants.get(group_of(step), {})
+        name = group_of(step)
+        if name not in constants and name not in FREE:
+            raise UserError(
+                f"no constants for '{name}' steps such as {step.layer}: measure a network that has some without "
+                "--estimate-only, and let benchmarks/fit_private_inference.py write constants"
+            )
+        group = constants.get(name, {})
         cost = Cost(**{what: _sum(group.get(what, {}), grows) for what in ("upload", "download", "rounds", "seconds")})
         found.append(StepCost(step.layer, step.kind, int(grows.get("comparisons", 0)), cost))
     opening = {what: _sum(per, {"step": 1}) for what, per in constants.get("output", {}).items()}
