@@ -26,12 +26,6 @@ Link = libspu.link.Context
 CLIENT, SERVER = 0, 1
 PARTIES = ("client", "server")
 
-# A product with the server's weights is one burst of messages there and one back, however many they are. Over an
-# emulated link of 100 ms round trip convolutions of 2 to 4 messages each way took .06 s beside the time of their bytes,
-# depthwise ones of 45 to 649 took .33 s: six crossings at most, and not hundreds. The exchange of keys before the first
-# image's first product is then counted in bytes and not in rounds.
-PRODUCT_ROUNDS = 2
-
 TRAFFIC = re.compile(r"Link details: total send bytes (\d+), recv bytes (\d+), send actions (\d+), recv actions (\d+)")
 
 
@@ -98,18 +92,15 @@ class Party:
         secret = [libspu.Visibility.VIS_SECRET] * len(inputs)
         return frontend.compile(frontend.Kind.JAX, function, empty, {}, list(inputs), secret, lambda _: [output])[0]
 
-    def run(self, executable: libspu.Executable, most_rounds: int | None = None) -> Cost:
-        """Run it together with the other party, and measure."""
+    def run(self, executable: libspu.Executable) -> Cost:
+        """Run it together with the other party, and measure; its rounds are messages, see `settle_rounds`."""
         began = time.perf_counter()
         self._runtime.run(executable)
         seconds = time.perf_counter() - began
         sent, received, *messages = self._traffic()
         upload, download = (sent, received) if self.rank == CLIENT else (received, sent)
-        # More messages one way than the other are a burst that nobody waits for: over an emulated link of 100 ms,
-        # 1,281 of them took no longer than two crossings do.
+        # More one way than the other are a burst that nobody waits for.
         rounds = max(min(messages), min(max(messages), 1))
-        if most_rounds is not None:
-            rounds = min(rounds, most_rounds)
         return Cost(upload, download, rounds, seconds)
 
     def _traffic(self) -> tuple[int, ...]:

@@ -29,8 +29,8 @@ from pathlib import Path
 import numpy as np
 
 from helper.errors import UserError
-from private_inference.costs import Cost, Costs, StepCost, part_of, total
-from private_inference.engine import CLIENT, PARTIES, PRODUCT_ROUNDS, SERVER, Link, Party, connect, engine_name
+from private_inference.costs import Cost, Costs, StepCost, part_of, settle_rounds, total
+from private_inference.engine import CLIENT, PARTIES, SERVER, Link, Party, connect, engine_name
 from private_inference.npz_file import load_program
 from private_inference.program import INPUT, Program, Step, comparisons, shapes
 from private_inference.protocols import describe_protocol, peer_has_ended
@@ -205,7 +205,7 @@ class SecureProgram:
         party.own(value, np.zeros((1, *shape), np.float32) if image is None else image[None], CLIENT)
         costs = [Cost()] if self.in_the_clear else []
         for number, (step, executable) in enumerate(zip(self.steps, self.executables, strict=True)):
-            costs.append(party.run(executable, PRODUCT_ROUNDS if part_of(step.kind) == "linear" else None))
+            costs.append(party.run(executable))
             for name in {*step.inputs}:
                 if self.last_use[name] == number:
                     party.forget(name)
@@ -216,7 +216,11 @@ class SecureProgram:
     def priced(self, runs: list[list[Cost]]) -> Costs:
         """The costs of all runs, the first one being cold."""
         whole = [(step.layer, step.kind, self.compared.get(step.layer, 0)) for step in self.program.steps]
-        found = []
+        protocols = [
+            "product" if part_of(step.kind) == "linear" else (step.kind, step.settings.get("kernel"))
+            for step in self.program.steps
+        ]
+        runs, found = settle_rounds([*protocols, "output"], runs), []
         for number, (layer, kind, count) in enumerate([*whole, ("logits", "output", 0)]):
             cold, *later = (run[number] for run in runs)
             count = count if kind in ("relu", "max_pool") else 0

@@ -32,7 +32,7 @@ from private_inference.cost_tables import (
     read_costs,
     sentences,
 )
-from private_inference.costs import PARTS, Cost, Costs, StepCost, part_of
+from private_inference.costs import PARTS, Cost, Costs, StepCost, part_of, settle_rounds
 from private_inference.program import KINDS
 
 
@@ -56,6 +56,17 @@ def test_costs_add_up_and_are_shared_out():
     assert SMALL.total("warm") == Cost(3260, 1880, 27, 1.0625)
     assert SMALL.part("linear", "warm") == Cost(2500, 1020, 2, 0.625)
     assert SMALL.part("rest", "cold") == Cost(60, 120, 17, 0.375)
+
+
+def test_rounds_are_the_fewest_messages_that_a_protocol_took():
+    """A burst, of a large step or of one image, is no rounds; bytes and seconds stay those of each."""
+    protocols = ["product", ("relu", None), "product", ("max_pool", (2, 2)), ("max_pool", (3, 3)), ("relu", None)]
+    messages = [(649, 20, 2, 16, 24, 20), (3, 1301, 2, 16, 24, 20)]
+    runs = [[Cost(n, 2 * n, n, n / 8) for n in image] for image in messages]
+    settled = settle_rounds(protocols, runs)
+    assert [[cost.rounds for cost in run] for run in settled] == [[2, 20, 2, 16, 24, 20]] * 2
+    kept = [[(cost.upload, cost.download, cost.seconds) for cost in run] for run in settled]
+    assert kept == [[(n, 2 * n, n / 8) for n in image] for image in messages]
 
 
 def test_costs_come_back_from_their_file_as_they_were():
