@@ -20,7 +20,7 @@ import torch
 
 from dataset import dataset_spec
 from helper import options
-from helper.acceleration import settle_acceleration
+from helper.acceleration import settle_acceleration, settle_precision
 from helper.data import training_loaders
 from helper.distributed import start_processes
 from helper.errors import UserError
@@ -151,6 +151,7 @@ def main(args: argparse.Namespace) -> None:
     run = RunFolder(student_folder(args, 1, teacher_name, label), checkpoint_stem(args, stage=1), args, processes)
 
     # The search
+    acceleration = settle_precision(args, acceleration, student, processes)
     parallel = prepare_parallel(student, objective, processes, sync_bn=args.sync_bn, channels_last=args.channels_last)
     prepare_teacher(teacher, processes, channels_last=args.channels_last)
     search = None

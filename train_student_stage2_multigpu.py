@@ -15,7 +15,7 @@ import torch
 
 from dataset import dataset_spec
 from helper import options
-from helper.acceleration import settle_acceleration
+from helper.acceleration import settle_acceleration, settle_precision
 from helper.checkpoint import load_model
 from helper.data import training_loaders
 from helper.distributed import start_processes
@@ -78,6 +78,7 @@ def main(args: argparse.Namespace) -> None:
     run = RunFolder(folder, checkpoint_stem(args, stage=2), args, processes)
 
     # Training, and what it is worth on the test set
+    acceleration = settle_precision(args, acceleration, student, processes)
     parallel = prepare_parallel(student, objective, processes, sync_bn=args.sync_bn, channels_last=args.channels_last)
     prepare_teacher(teacher, processes, channels_last=args.channels_last)
     attack = training_attack(args)

@@ -19,7 +19,7 @@ import torch
 from dataset import dataset_spec
 from distiller_zoo.modes import TEACHER_MODES
 from helper import options
-from helper.acceleration import settle_acceleration
+from helper.acceleration import settle_acceleration, settle_precision
 from helper.data import training_loaders
 from helper.distributed import start_processes
 from helper.errors import UserError
@@ -71,6 +71,7 @@ def main(args: argparse.Namespace) -> None:
     # Model
     torch.manual_seed(args.seed)
     model = build_model(args.model, **asdict(model_spec(data, options.branch_count(args))))
+    acceleration = settle_precision(args, acceleration, model, processes)
     parallel = prepare_parallel(model, objective, processes, sync_bn=args.sync_bn, channels_last=args.channels_last)
     attack = training_attack(args)
     task = Task(processes, model, parallel, objective, attack, seed=args.seed, acceleration=acceleration)

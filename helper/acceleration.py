@@ -9,13 +9,21 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from copy import deepcopy
+from dataclasses import dataclass, replace
+from statistics import median
+from time import perf_counter
 
 import torch
 from torch import Tensor, nn
 
-from helper.distributed import Processes
+from helper.distributed import Processes, on_main_process
 from helper.errors import UserError
+from models.layers import Network
+
+# What --amp auto times on a CPU, and from what gain on it takes bfloat16.
+TIMED_IMAGES = 64
+WORTHWHILE_GAIN = 1.3
 
 AMP = ("auto", "none", "bf16")
 COMPILE = ("auto", "none", "graphs")
@@ -67,14 +75,50 @@ class Acceleration:
             torch.backends.cudnn.benchmark = before
 
 
+def settle_precision(
+    args: argparse.Namespace, acceleration: Acceleration, student: Network, processes: Processes
+) -> Acceleration:
+    """`acceleration` with --amp decided, also where it is 'auto' on a CPU: by timing `student`, which is left alone."""
+    if args.amp == "auto":
+        size = student.spec.image_size
+        images = torch.rand(TIMED_IMAGES, 3, size, size, generator=torch.Generator())
+        gain = on_main_process(lambda: bf16_gain(student, images))
+        args.amp = "bf16" if gain >= WORTHWHILE_GAIN else "none"
+        if processes.is_main:
+            chosen = "bfloat16" if args.amp == "bf16" else "float32"
+            print(
+                f"note: --amp auto: bfloat16 is {gain:.2f} times as fast as float32 on this CPU; training in {chosen}"
+            )
+    return replace(acceleration, amp=args.amp)
+
+
+def bf16_gain(network: Network, images: Tensor) -> float:
+    """How many times as fast as float32 the forward and backward passes of a network are in bfloat16 on this CPU.
+
+    Medians of three, taken in turns, after one that is not counted.
+    """
+    network = deepcopy(network).requires_grad_(True).train().to(memory_format=torch.channels_last)
+    images = images.contiguous(memory_format=torch.channels_last)
+    seconds: dict[str, list[float]] = {"none": [], "bf16": []}
+    for _ in range(4):
+        for amp, times in seconds.items():
+            started = perf_counter()
+            with Acceleration("cpu", amp).autocast():
+                logits = network(images)
+            logits.float().square().mean().backward()
+            times.append(perf_counter() - started)
+    return median(seconds["none"][1:]) / median(seconds["bf16"][1:])
+
+
 def settle_acceleration(args: argparse.Namespace, processes: Processes) -> Acceleration:
     """The settings that the options name. Puts the choices that 'auto' stands for in its place, for the run's record.
 
-    Raises UserError for what the device cannot do.
+    --amp auto stays as it is on a CPU, until there is a network to time (`settle_precision`). Raises UserError for what
+    the device cannot do.
     """
     on_gpu = processes.device.type == "cuda"
     bf16 = on_gpu and torch.cuda.is_bf16_supported(including_emulation=False)
-    if args.amp == "auto":
+    if args.amp == "auto" and on_gpu:
         args.amp = "bf16" if bf16 else "none"
     elif args.amp == "bf16" and on_gpu and not bf16:
         raise UserError("--amp bf16: this GPU has no bfloat16 arithmetic; use --amp none")

@@ -1,4 +1,5 @@
-"""L-infinity attacks in [0, 1] pixel space: PGD (Madry et al., ICLR 2018) and FGSM (Goodfellow et al., ICLR 2015).
+"""L-infinity attacks in [0, 1] pixel space: PGD (Madry et al., ICLR 2018), FGSM (Goodfellow et al., ICLR 2015), and
+N-FGSM (de Jorge et al., NeurIPS 2022), which is for training.
 
 An attack is a pure function of a callable; `attack_mode` readies a network to be that callable, and leaves no trace.
 """
@@ -17,7 +18,9 @@ from helper.errors import UserError
 from helper.hash_random import random_bits
 from models.layers import use_branch
 
-ATTACKS = ("none", "fgsm", "pgd")
+ATTACKS = ("none", "fgsm", "nfgsm", "pgd")
+# Attacks of one step: a network can learn to withstand just that step (catastrophic overfitting).
+SINGLE_STEP = ("fgsm", "nfgsm")
 # In the order of their strength.
 ATTACK_TITLES = {"fgsm": "FGSM", "pgd": "PGD", "autoattack": "AutoAttack"}
 
@@ -50,6 +53,8 @@ class AttackSettings:
         """
         if self.name == "fgsm":
             return ascend(fn, x, target, eps=self.eps, step_size=self.eps, steps=1, loss=loss)
+        if self.name == "nfgsm":
+            return noisy_step(fn, x, target, eps=self.eps, loss=loss, random_start=random_start())
         return ascend(
             fn,
             x,
@@ -101,12 +106,38 @@ def ascend(
     if random_start is not None:
         x_adv = torch.addcmul(x, random_start, x.new_full((), eps)).clamp(lower, upper)
     for _ in range(steps):
-        x_adv = x_adv.detach().requires_grad_()
-        with torch.enable_grad():
-            value = loss(fn(x_adv), target).sum()
-        (gradient,) = torch.autograd.grad(value, x_adv)
-        x_adv = torch.add(x_adv.detach(), gradient.sign(), alpha=step_size).clamp_(lower, upper)
+        direction = ascent_direction(fn, x_adv, target, loss)
+        x_adv = torch.add(x_adv, direction, alpha=step_size).clamp_(lower, upper)
     return x_adv
+
+
+def noisy_step(
+    fn: Callable[[Tensor], Tensor],
+    x: Tensor,
+    target: Tensor,
+    *,
+    eps: float,
+    loss: Callable[[Tensor, Tensor], Tensor],
+    random_start: Tensor,
+) -> Tensor:
+    """N-FGSM (de Jorge et al., NeurIPS 2022, algorithm 1): one step of size eps from x + n, n ~ U(-2 eps, 2 eps).
+
+    Arguments as `pgd` has them. Images in [0, 1], within 3 eps of x: there is no projection to the ball, which is what
+    keeps training against it from catastrophic overfitting.
+    """
+    noisy = torch.addcmul(x, random_start, x.new_full((), 2 * eps))
+    return torch.add(noisy, ascent_direction(fn, noisy, target, loss), alpha=eps).clamp_(0, 1)
+
+
+def ascent_direction(
+    fn: Callable[[Tensor], Tensor], x: Tensor, target: Tensor, loss: Callable[[Tensor, Tensor], Tensor]
+) -> Tensor:
+    """The sign of the gradient of `loss(fn(x), target)` with regard to x."""
+    x = x.detach().requires_grad_()
+    with torch.enable_grad():
+        value = loss(fn(x), target).sum()
+    (gradient,) = torch.autograd.grad(value, x)
+    return gradient.sign()
 
 
 def check_pixels(x: Tensor) -> None:

@@ -22,10 +22,14 @@ from helper.errors import UserError
 
 @dataclass(frozen=True)
 class Loaders:
-    """`selection` is what --select_on names; `test` is the test set in every case."""
+    """`selection` is what --select_on names, `attacked_selection` what is attacked of it every epoch.
+
+    `test` is the test set in every case.
+    """
 
     train: Loader | DeviceTrainLoader
     selection: Loader | DeviceEvalLoader
+    attacked_selection: Loader | DeviceEvalLoader
     test: Loader | DeviceEvalLoader
 
 
@@ -104,8 +108,15 @@ def training_loaders(
     augment = "augmix" if "aug" in views else "none"
     if args.data_on == "device":
         return _device_loaders(args, spec, processes, training, testing, indices, heldout, augment)
-    test = evaluation_loader(args, spec, processes, testing)
-    selection = test if heldout is None else evaluation_loader(args, spec, processes, training, heldout)
+    judged, judging = (testing, np.arange(len(testing))) if heldout is None else (training, heldout)
+    selection, attacked, test = (
+        evaluation_loader(args, spec, processes, source, chosen)
+        for source, chosen in (
+            (judged, judging),
+            (judged, evenly_spaced(judging, args.select_attack_images)),
+            (testing, None),
+        )
+    )
     train = train_loader(
         training,
         indices,
@@ -116,7 +127,14 @@ def training_loaders(
         limit=args.limit_train_batches,
         **_sharing(args, processes),
     )
-    return Loaders(train, selection, test)
+    return Loaders(train, selection, attacked, test)
+
+
+def evenly_spaced(indices: np.ndarray, count: int | None) -> np.ndarray:
+    """`count` of the indices, or all: None, or as many as there are. A data set may be sorted by class."""
+    if count is None or count >= len(indices):
+        return indices
+    return indices[np.arange(count) * len(indices) // count]
 
 
 def settle_data_on(chosen: str, spec: DatasetSpec, device: torch.device) -> str:
@@ -147,8 +165,10 @@ def _device_loaders(
 
     batches = ShardedBatches(len(indices), args.batch_size, args.seed, *shares, args.limit_train_batches)
     train = DeviceTrainLoader(images, indices, batches, flip=spec.flip, augment=augment)
-    test = evaluation(test_images, np.arange(len(testing)))
-    return Loaders(train, test if heldout is None else evaluation(images, heldout), test)
+    tested = np.arange(len(testing))
+    judged, judging = (test_images, tested) if heldout is None else (images, heldout)
+    attacked = evenly_spaced(judging, args.select_attack_images)
+    return Loaders(train, evaluation(judged, judging), evaluation(judged, attacked), evaluation(test_images, tested))
 
 
 def _sharing(args: argparse.Namespace, processes: Processes, workers: int | None = None) -> dict:

@@ -12,7 +12,8 @@ import torch
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from helper.attack import AttackSettings
+from helper.attack import SINGLE_STEP, AttackSettings
+from helper.average import WeightAverage
 from helper.checkpoint import describe_model, read_checkpoint, tensors_to_cpu
 from helper.distributed import broadcast_statistics, on_main_process
 from helper.engine import evaluate, train_one_epoch
@@ -22,6 +23,10 @@ from helper.step import Task
 from helper.stop import Stopped, StopSignal
 from helper.update import Update
 from helper.views import branch_of, branches_of
+from models.layers import Network
+
+# Whose accuracy a key of the log, or a file of selected weights, means: the trained network, or its average.
+RAW, AVERAGED = "", "_ema"
 
 
 @dataclass
@@ -29,7 +34,8 @@ class Progress:
     """Where a run stands: epochs done, steps done of the next one, the best so far, and the state of the mask search.
 
     `best`: suffix of the file name -> {'value': %, 'epoch': n}. `calm_epochs`: for how many epochs in a row the masks
-    have hardly moved.
+    have hardly moved. `withstood`: the epoch of the best accuracy under attack so far, with what was then measured.
+    `overfitted`: the epoch from which on the training attack is withstood and PGD is not, 0 for none.
     """
 
     epoch: int = 0
@@ -37,6 +43,8 @@ class Progress:
     best: dict[str, dict] = field(default_factory=dict)
     masks_frozen: bool = True
     calm_epochs: int = 0
+    withstood: dict[str, float] = field(default_factory=dict)
+    overfitted: int = 0
     seconds: float = 0.0
 
 
@@ -54,27 +62,31 @@ def fit(
     schedule: Callable[[float], float],
     train_loader: DataLoader,
     selection_loader: DataLoader,
+    attacked_loader: DataLoader,
     attack: AttackSettings | None,
 ) -> Progress:
     """Train `task.student` for args.epochs, from `run.checkpoint` on where there is one. Returns how it went.
 
+    Every epoch is judged by the images of `selection_loader`, and under `attack` by those of `attacked_loader`.
     `identity` goes into every checkpoint: model name, data set, stage, and what later stages need. A stop signal ends
     the process with status 0 after the step in hand is saved.
     """
     device = task.processes.device
     progress, meter = Progress(masks_frozen=task.search is None), EpochMeter(device)
+    average = WeightAverage(task.student, args.ema) if args.ema else None
     if run.checkpoint:
-        progress = restore(task, run.checkpoint, optimizer, meter)
-    update = Update(task, optimizer, meter)
+        progress = restore(task, run.checkpoint, optimizer, meter, average)
+    update = Update(task, optimizer, meter, average)
+    networks = {RAW: task.student} | ({AVERAGED: average.network} if average else {})
     run.open_logs(progress.epoch)
     stop, started = StopSignal(), perf_counter() - progress.seconds
     batches = train_loader.batch_sampler
     batches.set_epoch(progress.epoch)
     steps = len(batches)
 
-    def checkpoint(**more) -> dict:
+    def checkpoint(network: Network, **more) -> dict:
         return {
-            **describe_model(identity["model_name"], task.student),
+            **describe_model(identity["model_name"], network),
             **identity,
             "args": plain_arguments(args),
             "epoch": progress.epoch,
@@ -88,14 +100,16 @@ def fit(
         sums = {"meter": meter.state_dict(), "search": task.search.state_dict() if task.search else None}
         if task.processes.is_main:
             state = {"progress": asdict(progress), "optimizer": optimizer.state_dict(), **sums}
-            run.save(run.last, checkpoint(**tensors_to_cpu(state)))
+            state |= {"average": average.state_dict()} if average else {}
+            run.save(run.last, checkpoint(task.student, **tensors_to_cpu(state)))
 
     def after_step(step: int) -> bool:
         stopping = stop.requested()
         if stopping or step == steps or step % args.save_freq == 0:
             meter.means()  # raises where the loss is not finite: such weights must not replace good ones
             if not args.sync_bn:
-                broadcast_statistics(task.student)
+                for network in networks.values():
+                    broadcast_statistics(network)
             progress.step = step
             save_progress()
         return stopping
@@ -120,25 +134,25 @@ def fit(
             step = f"step {progress.step} of epoch {progress.epoch + 1}"
             raise Stopped(f"stopped after {step}; go on with --resume auto")
         with stop.all_saved():
-            accuracy = evaluate(
-                task.student,
-                selection_loader,
-                task.processes,
-                clean_branches=trained_branches(task),
-                attack_branches=[branch_of("adv", task.branches)],
-                attack=attack,
-                seed=args.seed,
-                description="evaluate",
-            )
+            accuracies = {
+                kind: judge(task, network, selection_loader, attacked_loader, attack, args.seed)
+                for kind, network in networks.items()
+            }
         progress.epoch, progress.step = progress.epoch + 1, 0
         meter.reset()
-        if progress.masks_frozen:
-            keep_best(task, run, args, progress, accuracy, partial(checkpoint, metrics=accuracy))
+        for kind, accuracy in accuracies.items():
+            if progress.masks_frozen:
+                best = partial(checkpoint, networks[kind], metrics=accuracy)
+                keep_best(task, run, args, progress, accuracy, best, kind)
+        if args.attack_mode in SINGLE_STEP:
+            watch_overfitting(task, progress, accuracies[RAW], statistics)
         moved = None
         if not progress.masks_frozen:
             moved = update_masks(task, progress, args)
             update.masks_changed()
-        record = {"epoch": progress.epoch, **statistics, "TA": accuracy["CA"], "ATA": accuracy["AdvA"]}
+        record = {"epoch": progress.epoch, **statistics}
+        for kind, accuracy in accuracies.items():
+            record |= {f"TA{kind}": accuracy["CA"], f"ATA{kind}": accuracy["AdvA"]}
         record |= {} if moved is None else {"mask_distance": moved}
         record["seconds"] = perf_counter() - epoch_started
         run.log_epoch(record)
@@ -148,13 +162,59 @@ def fit(
     return progress
 
 
-def restore(task: Task, checkpoint: dict, optimizer: torch.optim.Optimizer, meter: EpochMeter) -> Progress:
+def judge(
+    task: Task,
+    network: Network,
+    selection_loader: DataLoader,
+    attacked_loader: DataLoader,
+    attack: AttackSettings | None,
+    seed: int,
+) -> dict:
+    """What an epoch is judged by: CA of every trained branch, AdvA of the adversarial one."""
+    measure = partial(evaluate, network, processes=task.processes, seed=seed, description="evaluate")
+    accuracy = measure(selection_loader, clean_branches=trained_branches(task))
+    if attack:
+        adversarial = [branch_of("adv", task.branches)]
+        attacked = measure(attacked_loader, clean_branches=[], attack_branches=adversarial, attack=attack)
+        accuracy |= {"AdvA": attacked["AdvA"], "attacked_images": attacked["images"]}
+    return accuracy
+
+
+def watch_overfitting(task: Task, progress: Progress, accuracy: dict, statistics: dict[str, float]) -> None:
+    """Name catastrophic overfitting when it happens (Wong et al., ICLR 2020): PGD finds what the one step does not."""
+    (withstood,) = accuracy["AdvA"].values()
+    trained, best = statistics["accuracy_adv"], progress.withstood
+    fell = best and withstood < best["AdvA"] / 2 and withstood < best["AdvA"] - 5
+    if fell and trained > best["accuracy_adv"] and not progress.overfitted:
+        progress.overfitted = progress.epoch
+        say(task, f"warning: {overfitting_warning(progress.overfitted)}")
+    if not best or withstood > best["AdvA"]:
+        progress.withstood = {"AdvA": withstood, "accuracy_adv": trained}
+
+
+def overfitting_warning(epoch: int) -> str:
+    return (
+        f"catastrophic overfitting in epoch {epoch}: accuracy under the training attack, one step, rises while PGD's "
+        "has fallen to less than half of its best; take a checkpoint of an epoch before, and train with "
+        "--attack_mode pgd or a lower --learning_rate"
+    )
+
+
+def restore(
+    task: Task,
+    checkpoint: dict,
+    optimizer: torch.optim.Optimizer,
+    meter: EpochMeter,
+    average: WeightAverage | None,
+) -> Progress:
     """Put student, masks, optimizer and sums back as `save_progress` found them."""
     task.student.load_state_dict(checkpoint["state_dict"])
     optimizer.load_state_dict(checkpoint["optimizer"])
     meter.load_state_dict(checkpoint["meter"], task.processes.is_main)
     if task.search and checkpoint["search"]:
         task.search.load_state_dict(checkpoint["search"], task.processes.is_main)
+    if average:
+        average.load_state_dict(checkpoint["average"])
     return Progress(**checkpoint["progress"])
 
 
@@ -165,9 +225,14 @@ def keep_best(
     progress: Progress,
     accuracy: dict,
     checkpoint: Callable[[], dict],
+    kind: str,
 ) -> None:
-    """Write the files of the criteria that this epoch is best at; of equals the later, trained at a lower rate."""
-    for suffix, value in criteria(task, accuracy).items():
+    """Write the files of the criteria that this epoch is best at; of equals the later, trained at a lower rate.
+
+    `kind` is that of the network, RAW or AVERAGED, and begins the suffix of its files.
+    """
+    for criterion, value in criteria(task, accuracy).items():
+        suffix = kind + criterion
         if args.select_on == "last" or suffix not in progress.best or value >= progress.best[suffix]["value"]:
             progress.best[suffix] = {"value": value, "epoch": progress.epoch}
             run.save(run.best(suffix), checkpoint())
@@ -200,13 +265,14 @@ def test_checkpoints(
     attack: AttackSettings | None,
 ) -> list[dict]:
     """Test accuracy of every selected checkpoint through every trained branch; equal epochs are measured once."""
-    measured: dict[int, dict] = {}
+    measured: dict[tuple[bool, int], dict] = {}
     rows = []
     for suffix, best in progress.best.items():
-        if best["epoch"] not in measured:
+        network = (suffix.startswith(AVERAGED), best["epoch"])
+        if network not in measured:
             best_checkpoint = on_main_process(partial(read_checkpoint, run.best(suffix)))
             task.student.load_state_dict(best_checkpoint["state_dict"])
-            measured[best["epoch"]] = evaluate(
+            measured[network] = evaluate(
                 task.student,
                 loader,
                 task.processes,
@@ -216,14 +282,15 @@ def test_checkpoints(
                 seed=args.seed,
                 description=f"test {run.best(suffix).name}",
             )
-        rows.append({"file": str(run.best(suffix)), **best, "accuracy": measured[best["epoch"]]})
+        rows.append({"file": str(run.best(suffix)), **best, "accuracy": measured[network]})
     return rows
 
 
 def summary(record: dict, epochs: int) -> str:
     """One line for people, from the epoch's record."""
     parts = [f"epoch {record['epoch']}/{epochs}", f"loss {record['loss']:.4f}", f"lr {record['learning_rate']:.4f}"]
-    parts += [f"{name} {branch}: {value:.2f} %" for name in ("TA", "ATA") for branch, value in record[name].items()]
+    names = [f"{metric}{kind}" for kind in (RAW, AVERAGED) for metric in ("TA", "ATA")]
+    parts += [f"{name} {branch}: {value:.2f} %" for name in names for branch, value in record.get(name, {}).items()]
     if "mask_distance" in record:
         parts.append(f"mask moved {record['mask_distance']:.4f}")
     return ", ".join([*parts, f"{record['images_per_second']:.0f} images/s", f"{record['seconds']:.0f} s"])

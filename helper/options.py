@@ -81,6 +81,13 @@ def number(text: str) -> float:
     return value
 
 
+def decay(text: str) -> float:
+    value = number(text)
+    if value >= 1:
+        raise argparse.ArgumentTypeError(f"{text} is not below 1; 0.999 averages over about 1,000 steps")
+    return value
+
+
 def epoch_list(text: str) -> list[float]:
     """'150,180,210'; an empty text is no epoch at all."""
     return [number(part) for part in text.split(",") if part.strip()]

@@ -12,7 +12,7 @@ from statistics import mean
 from helper.attack import AttackSettings
 from helper.distributed import Processes
 from helper.errors import UserError
-from helper.fit import Progress, trained_branches
+from helper.fit import Progress, overfitting_warning, trained_branches
 from helper.relu_mask import relu_counts
 from helper.run import plain_arguments, versions
 from helper.step import Task
@@ -110,6 +110,8 @@ def training_results(
         seconds=progress.seconds,
     )
     results |= {"checkpoints": list(checkpoints), "select_on": args.select_on, "epochs": progress.epoch}
+    if progress.overfitted:
+        results["warnings"].append(overfitting_warning(progress.overfitted))
     if args.select_on == "test":
         results["warnings"].append("the best epoch was chosen on the test set: these accuracies flatter")
     return results

@@ -76,6 +76,8 @@ class RunFolder:
         checkpoint = read_checkpoint(path)
         if "progress" not in checkpoint:
             raise UserError(f"--resume {path}: this file holds weights only; go on from the run's *_last.pth")
+        if self.args.amp == "auto":  # was decided by a measurement, which may come out otherwise here
+            self.args.amp = checkpoint["args"]["amp"]
         stored, given = checkpoint["args"], plain_arguments(self.args)
         for name in sorted((stored.keys() | given.keys()) - FREE_OPTIONS):
             if stored.get(name) != given.get(name):

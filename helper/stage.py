@@ -167,6 +167,7 @@ def train_and_report(
         schedule=schedule,
         train_loader=loaders.train,
         selection_loader=loaders.selection,
+        attacked_loader=loaders.attacked_selection,
         attack=attack,
     )
     checkpoints = test_checkpoints(task, run, args, progress, loaders.test, attack)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from helper.average import WeightAverage
 from helper.errors import UserError
 from helper.graphs import CannotRecord, CudaRecorder, Recorded, Recorder
 from helper.meter import EpochMeter
@@ -19,14 +20,19 @@ class Update:
     """`update(batch, epoch, learning_rate)`, counted in `meter`.
 
     Learning rate and epoch are tensors on the device, which a recorded step reads afresh. The optimizer must take a
-    tensor for its rate, as torch.optim.SGD with fused=True does. `recorder` is for tests; by default it is the
-    device's, where `task.acceleration` wants graphs.
+    tensor for its rate, as torch.optim.SGD with fused=True does. `average` follows the weights. `recorder` is for
+    tests; by default it is the device's, where `task.acceleration` wants graphs.
     """
 
     def __init__(
-        self, task: Task, optimizer: torch.optim.Optimizer, meter: EpochMeter, recorder: Recorder | None = None
+        self,
+        task: Task,
+        optimizer: torch.optim.Optimizer,
+        meter: EpochMeter,
+        average: WeightAverage | None = None,
+        recorder: Recorder | None = None,
     ):
-        self.task, self.optimizer, self.meter = task, optimizer, meter
+        self.task, self.optimizer, self.meter, self.average = task, optimizer, meter, average
         device = task.processes.device
         self.epoch = torch.zeros((), dtype=torch.int64, device=device)
         self.learning_rate = torch.zeros((), device=device)
@@ -50,11 +56,15 @@ class Update:
             self.recorded = None
             self.optimizer.zero_grad(set_to_none=True)  # what the recording left there holds nothing
             self._step(batch)
+        if self.average:
+            self.average.update()
 
     def masks_changed(self) -> None:
         """The student's masks are new tensors, or the search for them is over."""
         if self.recorded:
             self.recorded.forget()
+        if self.average:
+            self.average.take_masks()
 
     def _step(self, batch: dict[str, Tensor]) -> None:
         training_loss(self.task, batch, self.epoch, self.meter).backward()
