@@ -148,7 +148,12 @@ def main(args: argparse.Namespace) -> None:
     budget, label = settle_budget(args, student)
     set_random_masks(student, budget, args.seed)
     tag = student_tag(args)
-    run = RunFolder(student_folder(args, 1, teacher_name, label), checkpoint_stem(args, stage=1), args, processes)
+    run = RunFolder(
+        student_folder(args, 1, teacher_name, label),
+        checkpoint_stem(args.model_s, 1, attacked=args.attack_mode != "none"),
+        args,
+        processes,
+    )
 
     # The search
     acceleration = settle_precision(args, acceleration, student, processes)

@@ -75,7 +75,7 @@ def main(args: argparse.Namespace) -> None:
     # Data and run folder
     loaders = training_loaders(args, dataset_spec(args.dataset), processes, objective.views)
     folder = student_folder(args, 2, teacher_name, label, stage1_tag=found["tag"])
-    run = RunFolder(folder, checkpoint_stem(args, stage=2), args, processes)
+    run = RunFolder(folder, checkpoint_stem(args.model_s, 2, attacked=args.attack_mode != "none"), args, processes)
 
     # Training, and what it is worth on the test set
     acceleration = settle_precision(args, acceleration, student, processes)

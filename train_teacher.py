@@ -66,7 +66,9 @@ def main(args: argparse.Namespace) -> None:
     # Data and run folder
     data = dataset_spec(args.dataset)
     loaders = training_loaders(args, data, processes, objective.views)
-    run = RunFolder(teacher_folder(args), checkpoint_stem(args, stage=0), args, processes)
+    run = RunFolder(
+        teacher_folder(args), checkpoint_stem(args.model, 0, attacked=args.attack_mode != "none"), args, processes
+    )
 
     # Model
     torch.manual_seed(args.seed)

@@ -33,7 +33,7 @@ def teacher_folder(args: argparse.Namespace) -> Path:
     name = _join(
         args.model, args.dataset, _augment(args), _attack(args), mode, _branches(args), f"batch{args.batch_size}"
     )
-    return Path(args.save_dir, "models", args.run_name or name)
+    return run_folder(args.save_dir, 0, args.run_name or name)
 
 
 def student_tag(args: argparse.Namespace) -> str:
@@ -63,16 +63,17 @@ def student_folder(
         _branches(args),
         None if plain else f"batch{args.batch_size}",
     )
-    return Path(args.save_dir, "student_model", f"stage{stage}", args.run_name or name)
+    return run_folder(args.save_dir, stage, args.run_name or name)
 
 
-def checkpoint_stem(args: argparse.Namespace, stage: int) -> str:
+def run_folder(save_dir: str | Path, stage: int, name: str) -> Path:
+    """Where the run of that name lies: teachers in save/models, students in save/student_model/stage1 and stage2."""
+    return Path(save_dir, "student_model", f"stage{stage}", name) if stage else Path(save_dir, "models", name)
+
+
+def checkpoint_stem(model: str, stage: int, *, attacked: bool) -> str:
     """ResNet18; CustomResNet18, or CustomResNet18_stage1 without an attack; CustomResNet18_stage2."""
-    if stage == 0:
-        return args.model
-    if stage == 1 and args.attack_mode != "none":
-        return args.model_s
-    return f"{args.model_s}_stage{stage}"
+    return model if stage == 0 or (stage == 1 and attacked) else f"{model}_stage{stage}"
 
 
 def budget_label(kept: int) -> str:
