@@ -37,7 +37,13 @@ from helper.training_options import add_distillation_options, add_training_optio
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = options.Parser(__doc__)
     parser.add_argument("--model_s", required=True, help="the student, as stage 1 had it: CustomResNet18, ...")
-    parser.add_argument("--path_s_load", required=True, metavar="FILE", help="the student: a checkpoint of stage 1")
+    parser.add_argument(
+        "--path_s_load",
+        required=True,
+        type=options.checkpoint_file,
+        metavar="FILE|zoo:NAME",
+        help="the student: a checkpoint of stage 1",
+    )
     parser.add_argument(
         "--dense",
         action="store_true",

@@ -40,7 +40,8 @@ from helper.evaluation_options import (
 )
 from helper.examples import example_columns
 from helper.figures import example_images, mask_maps, run_figures, save_figures
-from helper.measurements import Measurements, file_digest
+from helper.files import file_digest
+from helper.measurements import Measurements
 from helper.naming import checkpoint_name
 from helper.report import base_results, read_results
 from helper.run import lock_folder, read_log, write_json
@@ -54,7 +55,13 @@ MODES = {False: "Normal_Network", True: "Custom_Network"}  # by whether the mode
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = options.Parser(__doc__)
-    parser.add_argument("--path", required=True, metavar="FILE", help="the checkpoint")
+    parser.add_argument(
+        "--path",
+        required=True,
+        type=options.checkpoint_file,
+        metavar="FILE|zoo:NAME",
+        help="the checkpoint",
+    )
     parser.add_argument("--model", help="its model, to make sure (default: what the checkpoint says)")
     parser.add_argument("--validate_mode", choices=MODES.values(), help="all-ReLU or masked network, to make sure")
     parser.add_argument("--no_figures", action="store_true", help="write no figures")

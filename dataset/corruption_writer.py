@@ -26,7 +26,7 @@ from dataset.corruptions.frost import Frost
 from dataset.source import FileSource
 from helper.checkpoint import replace_file
 from helper.errors import UserError
-from helper.measurements import file_digest
+from helper.files import file_digest
 from helper.run import lock_file
 
 JPEG_BYTES = 6144  # of a file of 64x64 pixels on disk, about; noise takes more, fog takes less

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from helper.errors import UserError
+from helper.zoo import local_file
 from models import architecture_of, build_model
 from models.layers import ModelSpec, Network
 from models.torchvision_weights import from_torchvision, is_torchvision
@@ -62,8 +63,8 @@ def save_checkpoint(path: Path, checkpoint: dict) -> None:
 
 
 def read_file(path: str | Path) -> object:
-    """Whatever tensors and plain values a file of torch.save holds. Raises UserError in every other case."""
-    path = Path(path)
+    """Whatever tensors and plain values a file of torch.save, or 'zoo:NAME', holds. Raises UserError otherwise."""
+    path = local_file(path)
     if not path.is_file():
         raise UserError(f"{path}: no such checkpoint file")
     try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable
 from functools import partial
@@ -47,8 +46,3 @@ class Measurements:
             if self.processes.is_main:
                 write_json(self.path, {"checkpoint": self.digest, "cells": self.cells})
         return self.cells[key]
-
-
-def file_digest(path: str | Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

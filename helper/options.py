@@ -10,6 +10,7 @@ from fractions import Fraction
 from pathlib import Path
 
 from dataset import DATASETS
+from helper.zoo import local_file
 
 DEFAULT_EPS = "8/255"
 DEFAULT_STEP_SIZE = "2/255"
@@ -98,6 +99,11 @@ def folder_name(text: str) -> str:
     if Path(text).name != text or text == "..":
         raise argparse.ArgumentTypeError(f"'{text}' is not the name of a folder; --save_dir says where it lies")
     return text
+
+
+def checkpoint_file(text: str) -> str:
+    """A path; of 'zoo:NAME' that of the network's file."""
+    return str(local_file(text))
 
 
 # argparse names the type in its error line

@@ -15,6 +15,7 @@ from helper.options import (
     add_data_options,
     add_run_options,
     branch_count,
+    checkpoint_file,
     decay,
     epoch_list,
     number,
@@ -145,7 +146,8 @@ def add_distillation_options(parser: Parser, *, distill: str) -> None:
     group.add_argument(
         "--path_t",
         required=True,
-        metavar="FILE",
+        type=checkpoint_file,
+        metavar="FILE|zoo:NAME",
         help="the teacher: a checkpoint of train_teacher.py, or torchvision's ResNet state dict",
     )
     group.add_argument(

@@ -18,7 +18,7 @@ from dataset import DatasetSpec, dataset_spec, load_dataset
 from dataset.views import EvalViews
 from helper.checkpoint import checkpoint_branches, checkpoint_dataset, load_model
 from helper.errors import UserError
-from helper.measurements import file_digest
+from helper.files import file_digest
 from helper.naming import checkpoint_name
 from helper.relu_mask import relu_totals
 from helper.report import read_results
