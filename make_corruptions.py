@@ -147,10 +147,7 @@ def main(args: argparse.Namespace) -> None:
         work = partial(block, images, args.seed, frost, files is not None)
         bar_options |= {"total": sum(piece.cells for piece in missing), "unit": "image", "disable": not tasks}
         before = perf_counter()
-        with (
-            Workers(min(args.workers, len(tasks)), work, folder.lock) as workers,
-            tqdm(smoothing=0, **bar_options) as bar,
-        ):
+        with Workers(min(args.workers, len(tasks)), work) as workers, tqdm(smoothing=0, **bar_options) as bar:
             for (corruption, severities, start, end), rows in workers.results(tasks, stop.all_saved):
                 piece = waiting[corruption, severities]
                 bar.set_description(piece.corruption, refresh=False)

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from helper import options
 from helper.errors import UserError
-from helper.run import lock_folder
+from helper.lock import lock_folder
 from helper.script import run_script
 from private_inference.parties import ENGINE_PYTHON
 from reproduction.config import config_names, read_config

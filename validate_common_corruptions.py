@@ -41,10 +41,11 @@ from helper.evaluation_options import (
 from helper.examples import example_columns
 from helper.figures import example_images, mask_maps, run_figures, save_figures
 from helper.files import file_digest
+from helper.lock import lock_folder
 from helper.measurements import Measurements
 from helper.naming import checkpoint_name
 from helper.report import base_results, read_results
-from helper.run import lock_folder, read_log, write_json
+from helper.run import read_log, write_json
 from helper.script import run_script
 from helper.self_checks import warnings_of
 from helper.tables import corruption_table, counted, results_csv, results_table

@@ -28,7 +28,7 @@ until its first step begins, with images of --dataset loaded; with graphs until 
 from __future__ import annotations
 
 import argparse
-import resource
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
@@ -195,8 +195,8 @@ def start_up(args: argparse.Namespace) -> tuple[float, float]:
 
 
 def children_seconds() -> float:
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
+    used = os.times()
+    return used.children_user + used.children_system
 
 
 def main(args: argparse.Namespace) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import multiprocessing
 import os
 import signal
@@ -19,15 +18,15 @@ from helper.errors import UserError
 class Workers:
     """`count` processes that do `work(*task)`, and end at once when this one does, however it ends."""
 
-    def __init__(self, count: int, work: Callable, lock: io.IOBase):
+    def __init__(self, count: int, work: Callable):
         # Forked, so that they have the test set without a copy, and need not import PyTorch again.
         context = multiprocessing.get_context("fork")
         self.processes: dict[Connection, multiprocessing.Process] = {}
         lifeline, self.lifeline = context.Pipe(duplex=False)
         for _ in range(count):
             ours, theirs = context.Pipe()
-            # Were our ends open in the workers too, they would not notice that we are gone, and nor would the lock.
-            inherited = [*self.processes, ours, self.lifeline, lock]
+            # Were our ends open in the workers too, they would not notice that we are gone.
+            inherited = [*self.processes, ours, self.lifeline]
             process = context.Process(target=serve, args=(work, theirs, lifeline, inherited), daemon=True)
             self.processes[ours] = process
             process.start()

@@ -27,7 +27,7 @@ from dataset.source import FileSource
 from helper.checkpoint import replace_file
 from helper.errors import UserError
 from helper.files import file_digest
-from helper.run import lock_file
+from helper.lock import lock_file
 
 JPEG_BYTES = 6144  # of a file of 64x64 pixels on disk, about; noise takes more, fog takes less
 GO_ON = "what is finished stays, and the same command goes on"

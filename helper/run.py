@@ -8,16 +8,15 @@ results.json        the outcome, written last
 from __future__ import annotations
 
 import argparse
-import fcntl
 import json
 import platform
 from importlib import metadata
 from pathlib import Path
-from typing import IO
 
 from helper.checkpoint import read_checkpoint, replace_file, save_checkpoint
 from helper.distributed import Processes, on_main_process, restarts
 from helper.errors import UserError
+from helper.lock import lock_folder
 
 # Options that may differ between a run and its continuation: they do not change what is computed.
 FREE_OPTIONS = {"data_root", "save_dir", "run_name", "resume", "device", "num_workers", "no_download", "print_freq"}
@@ -129,24 +128,6 @@ class RunFolder:
             write_json(self.results, results)
             if self.writer is not None:
                 self.writer.close()
-
-
-def lock_folder(path: Path) -> IO:
-    """Raise UserError where another process writes into `path`; the lock lasts as long as what is returned here."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    busy = f"{path}: another process is writing there; give this one another folder"
-    return lock_file(path.parent / f".{path.name}.lock", busy)
-
-
-def lock_file(path: Path, busy: str) -> IO:
-    """`path`, made where it is missing and locked for this process; raises UserError(busy) where another one has it."""
-    lock = open(path, "w")  # noqa: SIM115
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        lock.close()
-        raise UserError(busy) from error
-    return lock
 
 
 def read_log(path: Path) -> list[dict]:

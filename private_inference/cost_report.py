@@ -8,7 +8,8 @@ from time import perf_counter
 
 from helper.checkpoint import replace_file
 from helper.figure_style import save_figures
-from helper.run import lock_folder, plain_arguments, versions, write_json
+from helper.lock import lock_folder
+from helper.run import plain_arguments, versions, write_json
 from private_inference.cost_figure import cost_figure, layer_figure
 from private_inference.cost_tables import (
     FILE_NAME,

@@ -9,12 +9,12 @@ many machines lack. It needs root, the `ip` command and /dev/net/tun.
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 import select
 import shutil
 import struct
 import subprocess
+import sys
 import threading
 import time
 from collections import deque
@@ -46,8 +46,10 @@ class EmulatedLink:
         return ["ip", "netns", "exec", self.names[rank]]
 
     def __enter__(self) -> EmulatedLink:
-        if os.geteuid() != 0:
-            raise UserError("--emulate makes network namespaces, which needs root; --network alone gives an estimate")
+        if sys.platform != "linux" or os.geteuid() != 0:
+            raise UserError(
+                "--emulate makes network namespaces: Linux and root only; --network alone gives an estimate"
+            )
         if shutil.which("ip") is None:
             raise UserError("--emulate needs the command ip (package iproute2); --network alone gives an estimate")
         try:
@@ -115,6 +117,8 @@ def _deliver(device: int, packet: bytes) -> None:
 
 
 def _open_tun(name: str) -> int:
+    import fcntl  # Unix alone has it
+
     device = None
     try:
         device = os.open(TUN, os.O_RDWR | os.O_NONBLOCK)

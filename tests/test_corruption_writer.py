@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import json
 import os
 import shutil
@@ -21,6 +20,7 @@ from test_make_corruptions import images as images  # a fixture that every test 
 import make_corruptions
 from dataset import corruption_writer
 from dataset.corruption_writer import ArrayPiece, OutFolder, digest
+from helper.lock import lock_file
 
 USAGE = namedtuple("usage", "total used free")
 
@@ -191,8 +191,7 @@ def test_a_damaged_manifest_is_refused(content, tmp_path, capsys):
 
 
 def test_two_at_once(tmp_path, capsys):
-    with open(tmp_path / ".lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with lock_file(tmp_path / ".lock", "busy"):
         assert status(tmp_path) == 2
         assert "another process is writing this folder" in one_line(capsys)
     assert status(tmp_path) == 0
