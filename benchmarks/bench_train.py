@@ -174,7 +174,7 @@ def start_up(args: argparse.Namespace) -> tuple[float, float]:
         command = (
             f"train_teacher.py --model {args.model} --dataset {args.dataset} --no_download --device {args.device} "
         )
-        command += f"--batch_size {args.batch_size} --augment_mode augmix --attack_mode pgd --use2BN"
+        command += f"--batch_size {args.batch_size} --augment_mode augmix --attack_mode pgd --use2BN --amp none"
         words = [*command.split(), "--data_root", args.data_root, "--save_dir", folder]
         # No pipes: a loader's workers hold them open for seconds after the process that they work for.
         with open(Path(folder, "stderr"), "w+") as errors:

@@ -21,8 +21,8 @@ from helper.distributed import Processes, on_main_process
 from helper.errors import UserError
 from models.layers import Network
 
-# What --amp auto times on a CPU, and from what gain on it takes bfloat16.
-TIMED_IMAGES = 64
+# What --amp auto times on a CPU, at most: 64 images of 32 pixels, or 8 large ones. From what gain on it takes bfloat16.
+TIMED_PIXELS, TIMED_IMAGES = 64 * 32 * 32, 8
 WORTHWHILE_GAIN = 1.3
 
 AMP = ("auto", "none", "bf16")
@@ -78,11 +78,15 @@ class Acceleration:
 def settle_precision(
     args: argparse.Namespace, acceleration: Acceleration, student: Network, processes: Processes
 ) -> Acceleration:
-    """`acceleration` with --amp decided, also where it is 'auto' on a CPU: by timing `student`, which is left alone."""
+    """`acceleration` with --amp decided, also where it is 'auto' on a CPU: by timing `student`, which is left alone.
+
+    Puts the choice in the place of 'auto', for the run's record. All processes must call it together.
+    """
     if args.amp == "auto":
         size = student.spec.image_size
-        images = torch.rand(TIMED_IMAGES, 3, size, size, generator=torch.Generator())
-        gain = on_main_process(lambda: bf16_gain(student, images))
+        count = min(args.batch_size // processes.count, max(TIMED_IMAGES, TIMED_PIXELS // size**2))
+        images = torch.rand(count, 3, size, size, generator=torch.Generator())  # not torch's own, which draws the run
+        gain = on_main_process(lambda: bf16_gain(student, images, channels_last=acceleration.channels_last))
         args.amp = "bf16" if gain >= WORTHWHILE_GAIN else "none"
         if processes.is_main:
             chosen = "bfloat16" if args.amp == "bf16" else "float32"
@@ -92,13 +96,14 @@ def settle_precision(
     return replace(acceleration, amp=args.amp)
 
 
-def bf16_gain(network: Network, images: Tensor) -> float:
+def bf16_gain(network: Network, images: Tensor, *, channels_last: bool = True) -> float:
     """How many times as fast as float32 the forward and backward passes of a network are in bfloat16 on this CPU.
 
-    Medians of three, taken in turns, after one that is not counted.
+    Medians of three, taken in turns, after one that is not counted. Works on a copy of the network.
     """
-    network = deepcopy(network).requires_grad_(True).train().to(memory_format=torch.channels_last)
-    images = images.contiguous(memory_format=torch.channels_last)
+    order = torch.channels_last if channels_last else torch.contiguous_format
+    network = deepcopy(network).requires_grad_(True).train().to(memory_format=order)
+    images = images.contiguous(memory_format=order)
     seconds: dict[str, list[float]] = {"none": [], "bf16": []}
     for _ in range(4):
         for amp, times in seconds.items():

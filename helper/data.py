@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -108,15 +109,6 @@ def training_loaders(
     augment = "augmix" if "aug" in views else "none"
     if args.data_on == "device":
         return _device_loaders(args, spec, processes, training, testing, indices, heldout, augment)
-    judged, judging = (testing, np.arange(len(testing))) if heldout is None else (training, heldout)
-    selection, attacked, test = (
-        evaluation_loader(args, spec, processes, source, chosen)
-        for source, chosen in (
-            (judged, judging),
-            (judged, evenly_spaced(judging, args.select_attack_images)),
-            (testing, None),
-        )
-    )
     train = train_loader(
         training,
         indices,
@@ -127,7 +119,31 @@ def training_loaders(
         limit=args.limit_train_batches,
         **_sharing(args, processes),
     )
-    return Loaders(train, selection, attacked, test)
+
+    def evaluation(source: ImageSource, chosen: np.ndarray) -> Loader:
+        return evaluation_loader(args, spec, processes, source, chosen)
+
+    return with_evaluations(train, evaluation, training, testing, heldout, args.select_attack_images)
+
+
+def with_evaluations(
+    train: Loader | DeviceTrainLoader,
+    evaluation: Callable[[ImageSource | ResidentImages, np.ndarray], Loader | DeviceEvalLoader],
+    training: ImageSource | ResidentImages,
+    testing: ImageSource | ResidentImages,
+    heldout: np.ndarray | None,
+    attacked: int | None,
+) -> Loaders:
+    """The loaders of a run: `evaluation(images, indices)` makes those beside `train`, and none twice.
+
+    `heldout`: what of `training` to select on, None for `testing`. `attacked`: how many images of that to attack.
+    """
+    every = np.arange(len(testing.labels))
+    test = evaluation(testing, every)
+    judged, judging = (testing, every) if heldout is None else (training, heldout)
+    selection = test if heldout is None else evaluation(judged, judging)
+    chosen = evenly_spaced(judging, attacked)
+    return Loaders(train, selection, selection if chosen is judging else evaluation(judged, chosen), test)
 
 
 def evenly_spaced(indices: np.ndarray, count: int | None) -> np.ndarray:
@@ -165,10 +181,7 @@ def _device_loaders(
 
     batches = ShardedBatches(len(indices), args.batch_size, args.seed, *shares, args.limit_train_batches)
     train = DeviceTrainLoader(images, indices, batches, flip=spec.flip, augment=augment)
-    tested = np.arange(len(testing))
-    judged, judging = (test_images, tested) if heldout is None else (images, heldout)
-    attacked = evenly_spaced(judging, args.select_attack_images)
-    return Loaders(train, evaluation(judged, judging), evaluation(judged, attacked), evaluation(test_images, tested))
+    return with_evaluations(train, evaluation, images, test_images, heldout, args.select_attack_images)
 
 
 def _sharing(args: argparse.Namespace, processes: Processes, workers: int | None = None) -> dict:

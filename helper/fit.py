@@ -18,15 +18,13 @@ from helper.checkpoint import describe_model, read_checkpoint, tensors_to_cpu
 from helper.distributed import broadcast_statistics, on_main_process
 from helper.engine import evaluate, train_one_epoch
 from helper.meter import EpochMeter
-from helper.run import RunFolder, plain_arguments
+from helper.overfitting import overfits, overfitting_warning
+from helper.run import AVERAGED, RAW, RunFolder, plain_arguments
 from helper.step import Task
 from helper.stop import Stopped, StopSignal
 from helper.update import Update
 from helper.views import branch_of, branches_of
 from models.layers import Network
-
-# Whose accuracy a key of the log, or a file of selected weights, means: the trained network, or its average.
-RAW, AVERAGED = "", "_ema"
 
 
 @dataclass
@@ -144,7 +142,7 @@ def fit(
             if progress.masks_frozen:
                 best = partial(checkpoint, networks[kind], metrics=accuracy)
                 keep_best(task, run, args, progress, accuracy, best, kind)
-        if args.attack_mode in SINGLE_STEP:
+        if args.attack_mode in SINGLE_STEP and "adv" in task.views:
             watch_overfitting(task, progress, accuracies[RAW], statistics)
         moved = None
         if not progress.masks_frozen:
@@ -181,23 +179,14 @@ def judge(
 
 
 def watch_overfitting(task: Task, progress: Progress, accuracy: dict, statistics: dict[str, float]) -> None:
-    """Name catastrophic overfitting when it happens (Wong et al., ICLR 2020): PGD finds what the one step does not."""
+    """Name catastrophic overfitting in the epoch in which it is seen first."""
     (withstood,) = accuracy["AdvA"].values()
-    trained, best = statistics["accuracy_adv"], progress.withstood
-    fell = best and withstood < best["AdvA"] / 2 and withstood < best["AdvA"] - 5
-    if fell and trained > best["accuracy_adv"] and not progress.overfitted:
+    now = {"AdvA": withstood, "accuracy_adv": statistics["accuracy_adv"]}
+    if not progress.overfitted and overfits(now, progress.withstood):
         progress.overfitted = progress.epoch
         say(task, f"warning: {overfitting_warning(progress.overfitted)}")
-    if not best or withstood > best["AdvA"]:
-        progress.withstood = {"AdvA": withstood, "accuracy_adv": trained}
-
-
-def overfitting_warning(epoch: int) -> str:
-    return (
-        f"catastrophic overfitting in epoch {epoch}: accuracy under the training attack, one step, rises while PGD's "
-        "has fallen to less than half of its best; take a checkpoint of an epoch before, and train with "
-        "--attack_mode pgd or a lower --learning_rate"
-    )
+    if not progress.withstood or withstood > progress.withstood["AdvA"]:
+        progress.withstood = now
 
 
 def restore(
@@ -265,7 +254,7 @@ def test_checkpoints(
     attack: AttackSettings | None,
 ) -> list[dict]:
     """Test accuracy of every selected checkpoint through every trained branch; equal epochs are measured once."""
-    measured: dict[tuple[bool, int], dict] = {}
+    measured: dict[tuple[bool, int], dict] = {}  # (whether it is the average, epoch)
     rows = []
     for suffix, best in progress.best.items():
         network = (suffix.startswith(AVERAGED), best["epoch"])

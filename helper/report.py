@@ -12,7 +12,8 @@ from statistics import mean
 from helper.attack import AttackSettings
 from helper.distributed import Processes
 from helper.errors import UserError
-from helper.fit import Progress, overfitting_warning, trained_branches
+from helper.fit import Progress, trained_branches
+from helper.overfitting import overfitting_warning
 from helper.relu_mask import relu_counts
 from helper.run import plain_arguments, versions
 from helper.step import Task

@@ -22,11 +22,14 @@ from helper.lock import lock_folder
 FREE_OPTIONS = {"data_root", "save_dir", "run_name", "resume", "device", "num_workers", "no_download", "print_freq"}
 FREE_OPTIONS |= {"save_freq", "local_rank", "channels_last", "compile"}
 
+# Whose accuracy a key of the log, or a file of selected weights, means: the trained network's, or its average's.
+RAW, AVERAGED = "", "_ema"
+
 
 class RunFolder:
     """Begin the run in `path`, or go on with one: --resume auto with that in `path`, --resume FILE with the file's.
 
-    After construction `checkpoint` is what to go on from, or None.
+    After construction `checkpoint` is what to go on from, or None; `args.amp` 'auto' is then what the run began with.
     """
 
     def __init__(self, path: Path, stem: str, args: argparse.Namespace, processes: Processes):
@@ -43,6 +46,8 @@ class RunFolder:
             return self._find_checkpoint(resume)
 
         self.checkpoint = on_main_process(claim)
+        if self.checkpoint and args.amp == "auto":
+            args.amp = self.checkpoint["args"]["amp"]
 
     @property
     def last(self) -> Path:
@@ -75,9 +80,9 @@ class RunFolder:
         checkpoint = read_checkpoint(path)
         if "progress" not in checkpoint:
             raise UserError(f"--resume {path}: this file holds weights only; go on from the run's *_last.pth")
-        if self.args.amp == "auto":  # was decided by a measurement, which may come out otherwise here
-            self.args.amp = checkpoint["args"]["amp"]
         stored, given = checkpoint["args"], plain_arguments(self.args)
+        if given["amp"] == "auto" and "amp" in stored:  # decided by a measurement, which may come out otherwise here
+            given["amp"] = stored["amp"]
         for name in sorted((stored.keys() | given.keys()) - FREE_OPTIONS):
             if stored.get(name) != given.get(name):
                 raise UserError(

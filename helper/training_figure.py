@@ -10,10 +10,12 @@ from matplotlib.ticker import MaxNLocator
 from matplotlib.transforms import ScaledTranslation
 
 from helper.figure_style import INK, PAGE, SERIES, styled
+from helper.run import AVERAGED, RAW
 
 VIEW_NAMES = {"clean": "clean", "aug": "AugMix", "adv": "adversarial"}
-# A view has its colour in every panel, a kind of term its dashes.
+# A view has its colour in every panel, a lighter one with averaged weights; a kind of term has its dashes.
 VIEW_COLOURS = {"clean": SERIES[0], "aug": SERIES[2], "adv": SERIES[1]}
+AVERAGED_COLOURS = {"clean": SERIES[5], "adv": SERIES[4]}
 TERMS = {"ce": ("cross-entropy", "-"), "kl": ("KL", "--"), "at": ("attention", ":")}
 DASHES = ("-", "--", ":", "-.")
 
@@ -31,7 +33,10 @@ def training_curves(records: Sequence[dict]) -> Figure:
         for view, name in VIEW_NAMES.items()
         if f"accuracy_{view}" in keys
     }
-    tested = branch_curves(records, "TA", "clean", "clean") | branch_curves(records, "ATA", "under attack", "adv")
+    tested = {}
+    for kind, note, colours in ((RAW, "", VIEW_COLOURS), (AVERAGED, ", averaged", AVERAGED_COLOURS)):
+        tested |= branch_curves(records, f"TA{kind}", "clean", note, colours["clean"])
+        tested |= branch_curves(records, f"ATA{kind}", "under attack", note, colours["adv"])
     moved = "mask_distance" in keys
     below = (0, 2, 4, 6) if moved else (0, 3, 6)
 
@@ -70,13 +75,13 @@ def loss_curves(keys: Sequence[str]) -> dict[str, Curve]:
     return curves
 
 
-def branch_curves(records: Sequence[dict], key: str, words: str, view: str) -> dict[str, Curve]:
+def branch_curves(records: Sequence[dict], key: str, words: str, note: str, colour: str) -> dict[str, Curve]:
     """TA or ATA, {branch: %} in every record, as a curve a branch."""
     branches = sorted({branch for record in records for branch in record.get(key, {})}, key=int)
     return {
-        f"{words}, branch {branch}": (
+        f"{words}, branch {branch}{note}": (
             lambda record, branch=branch: record.get(key, {}).get(branch),
-            {"color": VIEW_COLOURS[view], "linestyle": DASHES[int(branch) % len(DASHES)]},
+            {"color": colour, "linestyle": DASHES[int(branch) % len(DASHES)]},
         )
         for branch in branches
     }

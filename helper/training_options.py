@@ -37,7 +37,7 @@ def add_attack_options(parser: Parser, *, default: str, steps: int) -> None:
         "--select_attack_images",
         type=positive,
         metavar="N",
-        help="attack only the first N of the images that every epoch is judged by (default: all of them)",
+        help="attack only N of the images that every epoch is judged by, evenly spaced (default: all of them)",
     )
 
 

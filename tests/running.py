@@ -10,8 +10,14 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 
 
+def words_of(command: str) -> list[str]:
+    """Training computes in float32 unless the command says otherwise: --amp auto goes by a clock."""
+    precise = ["--amp", "none"] if command.startswith("train_") and "--amp" not in command else []
+    return [*command.split(), *precise]
+
+
 def start(command: str, launcher: str = "", **environment: str) -> subprocess.Popen:
-    words = [sys.executable, *launcher.split(), *command.split()]
+    words = [sys.executable, *launcher.split(), *words_of(command)]
     env = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", **environment}
     return subprocess.Popen(words, cwd=ROOT, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
@@ -25,7 +31,7 @@ def run(command: str, launcher: str = "", **environment: str) -> str:
 
 def fails(command: str) -> str:
     """The one line on stderr of a command that must end with status 2."""
-    words = [sys.executable, *command.split()]
+    words = [sys.executable, *words_of(command)]
     ended = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
     # A progress bar that was begun is wiped by a carriage return and blanks.
     lines = [line for line in ended.stderr.splitlines() if line.strip() and "batch/s" not in line]

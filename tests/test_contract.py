@@ -104,7 +104,7 @@ def test_a_known_command_runs_as_written(command: str, folder: str, found: str, 
     if "imagenet" in command:
         make_image_folders(workplace / "data/imagenet")
     evaluates = "validate_" in command
-    more = "--steps 1" if evaluates else "--epochs 1 --steps 1 --eval_steps 1"
+    more = "--steps 1" if evaluates else "--epochs 1 --steps 1 --eval_steps 1 --amp none"
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     modules = os.pathsep.join([str(workplace / "site"), str(ROOT)])
     ended = subprocess.run(

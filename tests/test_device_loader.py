@@ -181,9 +181,11 @@ def test_both_places_train_and_evaluate_on_the_same_images(select_on):
     for data_on in ("workers", "device"):
         args = argparse.Namespace(data_on=data_on, select_on=select_on, data_root="", no_download=True, seed=1)
         args.batch_size, args.num_workers, args.limit_train_batches, args.limit_val_batches = 64, 0, 2, 3
+        args.select_attack_images = 70
         loaders = training_loaders(args, dataset_spec("digits"), Processes(0, 1, CPU), ("clean", "aug"))
         loaders.train.batch_sampler.set_epoch(1)
         found[data_on] = [list(loaders.train), list(loaders.selection), list(loaders.test)]
+        found[data_on].append(list(loaders.attacked_selection))
     (ours, *evaluations), (theirs, *expected) = found["device"], found["workers"]
     assert_same(ours, theirs, ("label", "index"))
     for one, other in zip(evaluations, expected, strict=True):

@@ -73,7 +73,7 @@ def make_update(network):
         )
         parameters = [parameter for parameter in student.parameters() if parameter.requires_grad]
         optimizer = torch.optim.SGD(parameters, lr=0.1, momentum=0.9, weight_decay=5e-4, fused=True)
-        return Update(task, optimizer, EpochMeter(device), recorder)
+        return Update(task, optimizer, EpochMeter(device), recorder=recorder)
 
     return make
 
