@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from distiller_zoo.modes import Weights
 from helper.acceleration import Acceleration, allow_tf32, cast_weights, full_precision, settle_acceleration
 from helper.attack import AttackSettings
+from helper.average import WeightAverage
 from helper.distributed import Processes
 from helper.engine import evaluate, train_one_epoch
 from helper.errors import UserError
@@ -48,7 +49,7 @@ def make_robust_task(network, make_task):
 
 def make_update(task: Task, rate: float = 0.01) -> Update:
     optimizer = torch.optim.SGD(task.student.parameters(), lr=rate, momentum=0.9, weight_decay=5e-4, fused=True)
-    return Update(task, optimizer, EpochMeter(task.processes.device))
+    return Update(task, optimizer, EpochMeter(task.processes.device), WeightAverage(task.student, decay=0.9))
 
 
 def settled(device: str = "cpu", count: int = 1, **options) -> argparse.Namespace:
@@ -60,8 +61,9 @@ def settled(device: str = "cpu", count: int = 1, **options) -> argparse.Namespac
 
 def test_auto_is_what_is_fastest_and_safe(monkeypatch):
     args = settled()
-    assert (args.amp, args.compile) == ("none", "none")
-    assert args.found == Acceleration("cpu", "none", True, graphs=False)
+    assert (args.amp, args.compile) == ("auto", "none")  # until there is a network to time: test_precision.py
+    assert args.found == Acceleration("cpu", "auto", True, graphs=False)
+    assert settled(amp="none").found.amp == "none"
     assert settled(amp="bf16").found.amp == "bf16"
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: True)
     args = settled("cuda:0", channels_last=False)

@@ -24,6 +24,7 @@ from models.layers import relu_sites
 
 IMAGES = 12
 MODES = {"rslad+ce+attn+augattn": 2, "trades+ce": 1, "ard+advattn": 3}
+ATTACKS = {"ard+advattn": "nfgsm"}
 
 
 def network(seed: int, branches: int):
@@ -48,7 +49,7 @@ def train_step(processes: distributed.Processes, mode: str, branches: int) -> di
     objective = parse_objective(mode, augmix=True, attack=True, weights=Weights())
     parallel = prepare_parallel(student, objective, processes, sync_bn=True)
     search = FeatureDifferenceSearch(student, [200] * len(relu_sites(student)), "clean")
-    attack = AttackSettings("pgd", 8 / 255, 2 / 255, 2)
+    attack = AttackSettings(ATTACKS.get(mode, "pgd"), 8 / 255, 2 / 255, 2)
     task = Task(processes, student.train(), parallel, objective, attack, teacher.requires_grad_(False), search)
     meter = EpochMeter(processes.device)
     batch = {name: value[processes.rank :: processes.count] for name, value in whole_batch().items()}

@@ -112,6 +112,19 @@ def test_training_curves_of_one_epoch_and_of_a_mask_that_came_to_rest():
     assert list(moved.lines[0].get_ydata()) == [20.0, 20.0]
 
 
+def test_averaged_weights_have_curves_of_their_own():
+    raw = {"TA": {"0": 80.0, "1": 70.0}, "ATA": {"1": 40.0}}
+    averaged = {"TA_ema": {"0": 82.0, "1": 72.0}, "ATA_ema": {"1": 42.0}}
+    *_, tested, _ = training_curves([record_of(n, **raw, **averaged) for n in (1, 2)]).axes
+    assert {line.get_label(): line.get_ydata()[1] for line in tested.lines} == {
+        **{"clean, branch 0": 80.0, "clean, branch 1": 70.0, "under attack, branch 1": 40.0},
+        **{"clean, branch 0, averaged": 82.0, "clean, branch 1, averaged": 72.0},
+        "under attack, branch 1, averaged": 42.0,
+    }
+    looks = {(line.get_color(), line.get_linestyle()) for line in tested.lines}
+    assert len(looks) == 6
+
+
 def test_numbers_of_runs_do_not_cover_each_other():
     runs = [results_of(kept=kept) for kept in (10, 10, 11, 99, 98, 97)]
     figure = accuracy_against_relus(runs)

@@ -11,6 +11,7 @@ from tape import HostSync, TapeRecorder
 from distiller_zoo.modes import Weights
 from helper.acceleration import Acceleration
 from helper.attack import AttackSettings, attack_mode, cross_entropy_per_image, sample_noise
+from helper.average import WeightAverage
 from helper.distributed import Processes
 from helper.errors import UserError
 from helper.graphs import WARM_UPS, CannotRecord, CudaRecorder, Recorded
@@ -24,6 +25,7 @@ from models.layers import relu_sites
 
 CPU = torch.device("cpu")
 ATTACK = AttackSettings("pgd", 8 / 255, 2 / 255, 2)
+NFGSM = AttackSettings("nfgsm", 8 / 255, 0, 1)
 on_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 
 
@@ -46,9 +48,9 @@ def batches(count: int, size: int = 6, device: torch.device = CPU) -> list[dict[
 
 @pytest.fixture
 def make_update(network):
-    """make_update(mode, branches, recorder, device, amp) -> an Update of a masked student under a search."""
+    """make_update(mode, branches, recorder, device, amp) -> an Update of a masked student under a search, averaged."""
 
-    def make(mode, branches, recorder=None, device=CPU, amp="none", must_record=False) -> Update:
+    def make(mode, branches, recorder=None, device=CPU, amp="none", must_record=False, attack=ATTACK) -> Update:
         processes = Processes(0, 1, device)
         student, teacher = network(branches, seed=1), network(branches, seed=2)
         set_random_masks(student, [500] * len(relu_sites(student)), seed=0)
@@ -66,14 +68,15 @@ def make_update(network):
             student.train(),
             parallel,
             objective,
-            ATTACK,
+            attack,
             teacher if with_teacher else None,
             search,
             acceleration=Acceleration(device.type, amp, must_record=must_record),
         )
         parameters = [parameter for parameter in student.parameters() if parameter.requires_grad]
         optimizer = torch.optim.SGD(parameters, lr=0.1, momentum=0.9, weight_decay=5e-4, fused=True)
-        return Update(task, optimizer, EpochMeter(device), recorder=recorder)
+        average = WeightAverage(student, decay=0.9)
+        return Update(task, optimizer, EpochMeter(device), average, recorder)
 
     return make
 
@@ -101,21 +104,23 @@ def outcome(update: Update) -> dict[str, torch.Tensor]:
     state |= {f"sums {name}": value for name, value in update.meter.sums.items()}
     momentum = update.optimizer.state_dict()["state"]
     state |= {f"momentum {number}": entry["momentum_buffer"] for number, entry in momentum.items()}
+    state |= {f"average {name}": value for name, value in update.average.network.state_dict().items()}
     return copy.deepcopy(state)
 
 
 @pytest.mark.parametrize(
-    ("mode", "branches", "amp"),
+    ("mode", "branches", "amp", "attack"),
     [
-        ("rslad+ce+attn+augattn", 2, "none"),
-        ("rslad+ce", 2, "bf16"),
-        ("trades+ce", 3, "none"),
-        ("teacher:pgd", 2, "none"),
+        ("rslad+ce+attn+augattn", 2, "none", ATTACK),
+        ("rslad+ce", 2, "bf16", NFGSM),
+        ("trades+ce", 3, "none", ATTACK),
+        ("teacher:pgd", 2, "none", NFGSM),
     ],
 )
-def test_a_recorded_step_is_the_step(mode, branches, amp, make_update):
+def test_a_recorded_step_is_the_step(mode, branches, amp, attack, make_update):
     recorder = TapeRecorder()
-    plain, recorded = make_update(mode, branches, amp=amp), make_update(mode, branches, recorder, amp=amp)
+    plain = make_update(mode, branches, amp=amp, attack=attack)
+    recorded = make_update(mode, branches, recorder, amp=amp, attack=attack)
     steps = 3 * (WARM_UPS + 3)
     for update in (plain, recorded):
         run(update, steps)

@@ -22,6 +22,7 @@ STAGES = {
         *("--lr_decay_epochs=5,x", "--lr_decay_epochs=nan", "--epochs=0", "--limit_val_batches=0", "--num_workers=-1"),
         *("--seed=-1", "--seed=4294967296", "--run_name=.", "--run_name=..", "--run_name=a/b", "--run_name=/tmp"),
         *("--select_on=best", "--dataset=mnist", "--unknown=1", "--amp=fp16", "--compile=inductor", "--preset=slow"),
+        *("--ema=1", "--ema=-0.5", "--ema=x", "--select_attack_images=0", "--attack_mode=autoattack"),
     ],
 )
 def test_a_wrong_value_is_refused(option: str, capsys: pytest.CaptureFixture[str]):
