@@ -15,11 +15,11 @@ from pathlib import Path
 
 from helper import options
 from helper.checkpoint import replace_file
-from helper.comparability import Run, incomparable
+from helper.comparability import Run
 from helper.errors import UserError
 from helper.report import read_results
-from helper.report_page import Markup, definitions, element, page, warning_box
-from helper.report_sections import GLOSSARY, branch_table, comparison_figures, overview_table, run_section
+from helper.report_page import page
+from helper.report_sections import comparison, run_section
 from helper.run import read_log
 from helper.script import run_script
 
@@ -77,34 +77,15 @@ def blamed_on(where: str) -> Iterator[None]:
         raise UserError(f"{where}: results.json or log.jsonl lacks what it should hold ({kind}: {error})") from error
 
 
-def comparison(title: str, runs: list[Run]) -> list[Markup]:
-    """All that is said of the runs together."""
-    said = [f"Run {run.number}: {sentence}" for run in runs for sentence in run.results.get("warnings") or []]
-    datasets = ", ".join(sorted({run.results["dataset"] for run in runs}))
-    parts = [
-        element("h1", title),
-        element("p", f"{len(runs)} run{'s' if len(runs) > 1 else ''} on {datasets}", class_="subtitle"),
-        warning_box("Before you compare", [*incomparable(runs), *said], "h2"),
-        element("h2", "Overview"),
-        overview_table(runs),
-        definitions(GLOSSARY),
-        element("h2", "Every branch"),
-        branch_table(runs),
-    ]
-    if len(runs) > 1:
-        parts += [element("h2", "Runs against each other"), comparison_figures(runs)]
-    return parts
-
-
 def main(args: argparse.Namespace) -> None:
     runs = read_runs(args.runs)
     sections = []
     for run in runs:
         with blamed_on(str(run.folder)):
-            sections += [run_section(run)]
+            sections.append(run_section(run))
     with blamed_on(", ".join(str(run.folder) for run in runs)):
-        parts = comparison(args.title, runs)
-    content = page(args.title, [*parts, *sections])
+        compared = comparison(runs)
+    content = page(title=args.title, comparison=compared, runs=sections)
     replace_file(args.out, lambda file: file.write(content))
     print(f"written to {args.out}: {len(content) / 1e6:.1f} MB")
 

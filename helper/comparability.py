@@ -9,7 +9,6 @@ from pathlib import Path
 
 from helper.attack import ATTACK_TITLES
 from helper.figures import severities_of
-from helper.report_page import RunName
 
 
 @dataclass(frozen=True)
@@ -21,10 +20,6 @@ class Run:
     folder: Path
     results: dict
     records: list[dict]
-
-    @property
-    def cell(self) -> RunName:
-        return RunName(self.number, self.name)
 
 
 def incomparable(runs: Sequence[Run]) -> list[str]:

@@ -114,13 +114,21 @@ def set_random_masks(model: nn.Module, budget: Sequence[int], seed: int) -> None
 
 
 def masks_of(model: nn.Module) -> dict[str, Tensor]:
-    return {name: site.mask for name, site in relu_sites(model).items()}
+    """The mask of every layer as bool (C, H, W), to be read only: positions of a mask over channels share memory."""
+    return {name: site.mask.expand(site.map_shape) for name, site in relu_sites(model).items()}
 
 
 def hamming_distance(masks: Mapping[str, Tensor], others: Mapping[str, Tensor]) -> float:
-    """The share of positions, over all layers, in which two sets of masks differ: 0 to 1."""
-    differing = sum(int((masks[name] != others[name]).sum()) for name in masks)
-    return differing / sum(mask.numel() for mask in masks.values())
+    """The share of positions, over all layers, in which two sets of masks differ: 0 to 1.
+
+    Of a (C, 1, 1) and a (C, H, W) mask, each channel of the first counts at all of its positions.
+    """
+    differing = total = 0
+    for name in masks:
+        one, other = torch.broadcast_tensors(masks[name], others[name])
+        differing += int((one != other).sum())
+        total += one.numel()
+    return differing / total
 
 
 @contextmanager

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from statistics import mean
 
 from helper.attack import ATTACK_TITLES
-from helper.comparability import Run, attack_in_words, baseline_in_words, corruptions_in_words
+from helper.comparability import Run, attack_in_words, baseline_in_words, corruptions_in_words, incomparable
 from helper.figures import (
     accuracy_against_relus,
     accuracy_against_severity,
@@ -19,23 +20,7 @@ from helper.figures import (
     severity_means,
 )
 from helper.image_figures import shorten
-from helper.report_page import (
-    Cell,
-    Column,
-    Markup,
-    badge,
-    breakable,
-    definitions,
-    drawing,
-    element,
-    facts,
-    folded,
-    gallery,
-    join,
-    picture,
-    table,
-    warning_box,
-)
+from helper.report_page import Cell, Column, PageFigure, RunName, Table, drawing, picture, table
 
 CLEAN_METRICS = {"CA": "CA", "NPA": "NPA", "mCE": "mCE", "relative_mCE": "rel. mCE"}
 CAPTIONS = {
@@ -57,6 +42,42 @@ GLOSSARY = (
     ("Best single branch", "one branch for all images, without that knowledge: what can be deployed"),
     ("–", "not measured"),
 )
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """All that is said of the runs together."""
+
+    datasets: list[str]
+    warnings: list[str]
+    overview: Table
+    branches: Table
+    figures: list[PageFigure]
+    glossary: Sequence[tuple[str, str]] = GLOSSARY
+
+
+@dataclass(frozen=True)
+class RunSection:
+    """All that is said of one run; pairs are of a name and its value, `folded` what is seen after a click."""
+
+    name: RunName
+    facts: list[tuple[str, str]]
+    warnings: list[str]
+    corruptions: list[Table]
+    figures: list[PageFigure]
+    folded: list[Table]
+    provenance: list[tuple[str, str]]
+
+
+def comparison(runs: Sequence[Run]) -> Comparison:
+    said = [f"Run {run.number}: {sentence}" for run in runs for sentence in run.results.get("warnings") or []]
+    return Comparison(
+        datasets=sorted({run.results["dataset"] for run in runs}),
+        warnings=[*incomparable(runs), *said],
+        overview=overview_table(runs),
+        branches=branch_table(runs),
+        figures=comparison_figures(runs) if len(runs) > 1 else [],
+    )
 
 
 def attack_names(results: dict) -> list[str]:
@@ -81,7 +102,7 @@ def metrics_of(runs: Sequence[Run]) -> dict[str, str]:
     return {name: titles[name] for name in ("CA", "NPA", *attacks, "mCE", "relative_mCE")}
 
 
-def overview_table(runs: Sequence[Run]) -> Markup:
+def overview_table(runs: Sequence[Run]) -> Table:
     metrics = metrics_of(runs)
     columns = [Column("Run", numeric=False), Column("Model", numeric=False), Column("Data set", numeric=False)]
     columns += [Column("Images"), Column("kept", "ReLUs"), Column("of", "ReLUs"), Column("%", "ReLUs", 1)]
@@ -93,26 +114,26 @@ def overview_table(runs: Sequence[Run]) -> Markup:
         results, relus = run.results, run.results["relus"]
         branches = sorted(results["accuracy"]["CA"], key=int)
         single = results["single_branch"]["branch"]
-        row: list[Cell] = [run.cell, results["model"], results["dataset"], results["accuracy"]["images"]]
+        row: list[Cell] = [name_of(run), results["model"], results["dataset"], results["accuracy"]["images"]]
         row += [relus["kept"], relus["total"], 100 * relus["kept"] / relus["total"]]
         row += [accuracy_of(results, name, branches[0 if name in CLEAN_METRICS else -1]) for name in metrics]
         rows.append([*row, single, *(accuracy_of(results, name, single) for name in metrics)])
     return table("All runs side by side", columns, rows)
 
 
-def branch_table(runs: Sequence[Run]) -> Markup:
+def branch_table(runs: Sequence[Run]) -> Table:
     metrics = metrics_of(runs)
     columns = [Column("Run", numeric=False), Column("Branch", numeric=False)]
     columns += [Column(f"{title} %", digits=2) for title in metrics.values()]
     rows = [
-        [run.cell, branch_label(run.results, branch), *(accuracy_of(run.results, name, branch) for name in metrics)]
+        [name_of(run), branch_label(run.results, branch), *(accuracy_of(run.results, name, branch) for name in metrics)]
         for run in runs
         for branch in sorted(run.results["accuracy"]["CA"], key=int)
     ]
     return table("Every branch of every run", columns, rows, narrow=True)
 
 
-def comparison_figures(runs: Sequence[Run]) -> Markup:
+def comparison_figures(runs: Sequence[Run]) -> list[PageFigure]:
     results = [run.results for run in runs]
     labels = [shorten(run.name, 46) for run in runs]
     figures = [drawing(accuracy_against_relus(results, labels), "relus", "Accuracy against ReLUs, with an oracle")]
@@ -120,10 +141,10 @@ def comparison_figures(runs: Sequence[Run]) -> Markup:
         lines = [f"{run.number}  {label}" for run, label in zip(runs, labels, strict=True)]
         caption = f"{CAPTIONS['severity']}, through the branch of the clean images"
         figures.append(drawing(accuracy_against_severity(results, lines), "severity", caption))
-    return gallery(figures)
+    return figures
 
 
-def run_section(run: Run) -> Markup:
+def run_section(run: Run) -> RunSection:
     results, relus = run.results, run.results["relus"]
     share = f"{relus['kept']:,} of {relus['total']:,} ({100 * relus['kept'] / relus['total']:.1f} %)"
     pairs = [("model", results["model"]), ("data set", f"{results['dataset']}, {results['image_size']} pixels")]
@@ -131,27 +152,26 @@ def run_section(run: Run) -> Markup:
     pairs += [("attack", attack_in_words(results["attack"]))] if results.get("attack") else []
     pairs += [("corrupted images", corruptions_in_words(results))] if results.get("corrupted_images") else []
     pairs += [("baseline", baseline_in_words(results))] if results["accuracy"].get("mCE") else []
-    parts = [
-        element("h2", join([badge(run.number), breakable(run.name)])),
-        facts(pairs),
-        warning_box("Warnings", results.get("warnings") or []),
-        corruption_tables(results),
-        element("h3", "Figures"),
-        gallery(list(figures_of(run))),
-        folded("ReLUs per layer", layer_table(results)),
-    ]
-    if results.get("checkpoints"):
-        parts.append(folded("Selected checkpoints", checkpoint_table(results)))
-    parts.append(folded("Provenance: seed, versions, options", provenance(run)))
-    return element("section", join(parts), class_="run", id=f"run-{run.number}")
+    return RunSection(
+        name=name_of(run),
+        facts=pairs,
+        warnings=results.get("warnings") or [],
+        corruptions=list(corruption_tables(results)),
+        figures=list(figures_of(run)),
+        folded=[layer_table(results), *([checkpoint_table(results)] if results.get("checkpoints") else [])],
+        provenance=provenance(run),
+    )
 
 
-def corruption_tables(results: dict) -> Markup:
-    """Corruption by severity, the branches side by side."""
+def name_of(run: Run) -> RunName:
+    return RunName(run.number, run.name)
+
+
+def corruption_tables(results: dict) -> Iterator[Table]:
+    """Corruption by severity, a table a branch."""
     severities = severities_of(results)
     columns = [Column("Corruption", numeric=False), Column("Group", numeric=False)]
     columns += [*(Column(str(severity), "Severity", 2) for severity in severities), Column("mean", digits=2)]
-    tables = []
     for branch, rows in (results["accuracy"].get("corruptions") or {}).items():
         body = [
             [corruption_label(results, name), group.lower(), *values, mean(values)]
@@ -160,12 +180,10 @@ def corruption_tables(results: dict) -> Markup:
         ]
         means = severity_means(rows)
         title = f"Accuracy on corrupted images in %, {branch_label(results, branch)}"
-        shown = table(title, columns, body, foot=["mean", "", *means, mean(means)], narrow=True)
-        tables.append(element("div", join([element("h3", title), shown])))
-    return element("div", join(tables), class_="side-by-side") if tables else Markup()
+        yield table(title, columns, body, foot=["mean", "", *means, mean(means)], narrow=True)
 
 
-def figures_of(run: Run) -> Iterable[Markup]:
+def figures_of(run: Run) -> Iterator[PageFigure]:
     """Those that the run's numbers give, and the pictures of its figures/ that its numbers do not give."""
     drawn = run_figures(run.results, run.records)
     for name, figure in drawn.items():
@@ -181,7 +199,7 @@ def caption_of(results: dict, name: str) -> str:
     return CAPTIONS.get(name, name.replace("_", " ").capitalize())
 
 
-def layer_table(results: dict) -> Markup:
+def layer_table(results: dict) -> Table:
     columns = [Column("Layer", numeric=False), Column("Shape", numeric=False)]
     columns += [Column("Total"), Column("Kept"), Column("Kept %", digits=1)]
     rows = [
@@ -197,7 +215,7 @@ def layer_table(results: dict) -> Markup:
     return table("ReLUs per layer", columns, rows, narrow=True)
 
 
-def checkpoint_table(results: dict) -> Markup:
+def checkpoint_table(results: dict) -> Table:
     columns = [Column("File", numeric=False), Column("Epoch"), Column("Branch", numeric=False)]
     columns += [Column("CA %", digits=2), Column("AdvA %", digits=2)]
     rows = [
@@ -214,13 +232,13 @@ def checkpoint_table(results: dict) -> Markup:
     return table("Selected checkpoints", columns, rows, narrow=True)
 
 
-def provenance(run: Run) -> Markup:
+def provenance(run: Run) -> list[tuple[str, str]]:
     names = ("schema", "script", "checkpoint", "measured_on", "select_on", "seed", "device", "processes", "wall_time_s")
     known = [("folder", str(run.folder))] + [(name, run.results.get(name)) for name in names]
     known += [("trained branches", run.results.get("trained_branches")), ("attack", run.results.get("attack"))]
     known += [("corrupted images", run.results.get("corrupted_images"))]
     known += [(f"{name} version", version) for name, version in (run.results.get("versions") or {}).items()]
     known += [(f"--{name}", value) for name, value in (run.results.get("args") or {}).items()]
-    return definitions(
+    return [
         (name, value if isinstance(value, str) else json.dumps(value)) for name, value in known if value is not None
-    )
+    ]

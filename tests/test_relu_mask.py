@@ -132,6 +132,22 @@ def test_random_masks_come_from_the_seed(network):
     assert hamming_distance(masks_of(first), masks_of(other)) > 0
 
 
+def test_masks_of_channels_and_of_positions_are_compared_by_positions(network):
+    by_channel, by_position, full = network(), network(), network()
+    for site in relu_sites(by_channel).values():
+        site.set_mask(torch.arange(site.map_shape[0]).view(-1, 1, 1) % 4 > 0)
+    for site, other in zip(relu_sites(by_position).values(), relu_sites(by_channel).values(), strict=True):
+        site.set_mask(other.mask.expand(site.map_shape))
+    first = next(iter(relu_sites(by_position).values()))
+    first.set_mask(~first.mask)
+    share = first.total / sum(site.total for site in relu_sites(full).values())
+    channels, positions = masks_of(by_channel), masks_of(by_position)
+    assert hamming_distance(channels, masks_of(full)) == 0.25
+    assert hamming_distance(channels, positions) == hamming_distance(positions, channels) == share
+    raw = {name: site.mask for name, site in relu_sites(by_channel).items()}
+    assert hamming_distance(raw, positions) == hamming_distance(positions, raw) == share
+
+
 def test_search_keeps_the_largest_differences(network):
     student = network()
     sites = relu_sites(student)

@@ -17,7 +17,7 @@ from helper.errors import UserError
 from helper.report import SCHEMA
 
 ROOT = Path(__file__).parent.parent
-EVIL = "<script>alert(1)<!--&$x$"
+EVIL = '"><script>alert(1)<!--&$x$'
 
 
 def write_run(folder: Path, *, log: bool = False, **changes) -> Path:
