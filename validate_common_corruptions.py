@@ -20,15 +20,15 @@ from pathlib import Path
 from statistics import mean
 from time import perf_counter
 
-from dataset import Subset, dataset_spec, heldout_split
+from dataset import dataset_spec
 from dataset.corrupted_sets import FOLDERS
 from dataset.corruptions import CORRUPTIONS, SEVERITIES
 from helper import options
 from helper.autoattack import check_installed
 from helper.checkpoint import checkpoint_branches, checkpoint_dataset, load_model, replace_file
 from helper.corruption_error import baseline_warnings, check_baseline, corruption_errors
-from helper.data import find_corrupted, read_split
-from helper.distributed import on_main_process, start_processes
+from helper.data import find_corrupted, read_judged
+from helper.distributed import start_processes
 from helper.engine import place_model
 from helper.errors import UserError
 from helper.evaluation import Evaluation
@@ -40,9 +40,7 @@ from helper.evaluation_options import (
 )
 from helper.examples import example_columns
 from helper.figures import example_images, mask_maps, run_figures, save_figures
-from helper.files import file_digest
-from helper.lock import lock_folder
-from helper.measurements import Measurements
+from helper.measurements import open_measurements
 from helper.naming import checkpoint_name
 from helper.report import base_results, read_results
 from helper.run import read_log, write_json
@@ -120,19 +118,13 @@ def main(args: argparse.Namespace) -> None:
 
     # Data, and where the figures go
     heldout = args.select_on == "heldout"
-    source = read_split(args, data, processes, train=heldout)
-    if heldout:
-        source = Subset(source, heldout_split(source.labels)[1])
+    source = read_judged(args, data, processes)
     corrupted, without = find_corrupted(args, data, source, corruptions)
     if baseline and not corrupted:
         raise UserError(f"--baseline: there are no corrupted images to measure on: {without}")
     path = Path(args.path)
     folder = Path(args.save_dir, "validation", args.run_name or checkpoint_name(path))
-    lock = []
-    on_main_process(lambda: lock.append(lock_folder(folder)))
-    named = args.resume not in (None, "auto")
-    file = Path(args.resume) if named else folder / "measurements.json"
-    measured = Measurements(file, file_digest(path), processes, must_match=named)
+    measured = open_measurements(args, folder, path, processes)
 
     # Measurements, each on disk before the next begins
     evaluation = Evaluation(model, branches, data, source, measured, processes, args)

@@ -199,6 +199,26 @@ class GeneratedSet(CorruptedSet):
         return f"generated with seed {self.seed}{frost}"
 
 
+class HeldSet(CorruptedSet):
+    """The images of another set, each made or read once and then held in memory: for many networks on the same ones."""
+
+    def __init__(self, corrupted: CorruptedSet):
+        super().__init__(corrupted.provenance, corrupted.severities)
+        self.corrupted = corrupted
+        self.held: dict[tuple[str, int], ArraySource] = {}
+
+    def source(self, corruption: str, severity: int) -> ArraySource:
+        cell = (corruption, severity)
+        if cell not in self.held:
+            made = self.corrupted.source(*cell)
+            pixels = np.stack([np.asarray(image) for image in made.batch(range(len(made)))])
+            self.held[cell] = ArraySource(pixels, made.labels, made.classes)
+        return self.held[cell]
+
+    def identity(self, corruption: str, severity: int) -> str:
+        return self.corrupted.identity(corruption, severity)
+
+
 def open_corrupted_set(
     name: str, folder: Path, test: ImageSource, image_size: int, corruptions: Sequence[str], severities: Sequence[int]
 ) -> CorruptedSet | None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from dataset import DatasetSpec, ImageSource, heldout_split, load_dataset
+from dataset import DatasetSpec, ImageSource, Subset, heldout_split, load_dataset
 from dataset.batches import Loader, ShardedBatches, ShardedEval
 from dataset.corrupted_sets import FOLDERS, CorruptedSet, GeneratedSet, open_corrupted_set
 from dataset.corruptions import IMAGE_SIZES
@@ -43,6 +43,15 @@ def read_split(args: argparse.Namespace, spec: DatasetSpec, processes: Processes
 
     on_main_process(fetch)
     return found.get("source") or load_dataset(spec.name, args.data_root, train=train, download=not args.no_download)
+
+
+def read_judged(args: argparse.Namespace, spec: DatasetSpec, processes: Processes) -> ImageSource:
+    """What an evaluation measures on: the held-out part of the training images with --select_on heldout, or the test
+    images.
+    """
+    heldout = args.select_on == "heldout"
+    source = read_split(args, spec, processes, train=heldout)
+    return Subset(source, heldout_split(source.labels)[1]) if heldout else source
 
 
 def evaluation_loader(

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import partial
 
 from tqdm import tqdm
 
 from dataset import DatasetSpec, ImageSource
-from dataset.corrupted_sets import ArraySet, CorruptedSet
+from dataset.corrupted_sets import ArraySet, CorruptedSet, HeldSet
 from helper.attack import AttackSettings
 from helper.data import evaluation_loader
 from helper.distributed import Processes
@@ -21,7 +21,10 @@ from models.layers import Network
 
 
 class Evaluation:
-    """`source`: the test images; `branches`: those of the network that were trained, and so are measured."""
+    """`source`: the test images; `branches`: those of the network that were trained, and so are measured.
+
+    `about`: what else figures depend on, where several networks come from one checkpoint, or images are picked.
+    """
 
     def __init__(
         self,
@@ -32,6 +35,7 @@ class Evaluation:
         measured: Measurements,
         processes: Processes,
         args: argparse.Namespace,
+        about: Mapping[str, object] | None = None,
     ):
         self.model, self.branches, self.spec, self.source = model, list(branches), spec, source
         self.measured, self.processes, self.args = measured, processes, args
@@ -39,7 +43,7 @@ class Evaluation:
         self.evaluate = partial(evaluate, model, processes=processes, seed=args.seed)
         # What every figure depends on beside the weights.
         images = self.load(source).batch_sampler.num_samples
-        self.images = {"of": "heldout" if args.select_on == "heldout" else "test", "images": images}
+        self.images = {"of": "heldout" if args.select_on == "heldout" else "test", "images": images, **(about or {})}
 
     def self_checks(self) -> dict:
         return self.measured.take(
@@ -86,7 +90,7 @@ class Evaluation:
         """{branch: {corruption: [% per severity]}}"""
         # Images of a corrupted set have their network's size already.
         load = partial(evaluation_loader, self.args, replace(self.spec, any_size=False), self.processes)
-        if isinstance(corrupted, ArraySet):
+        if isinstance(corrupted, ArraySet | HeldSet):
             load = partial(load, workers=0)  # to start workers 75 times takes longer than to read arrays
         table = {str(branch): {name: [] for name in names} for branch in self.branches}
         cells = [(name, severity) for name in names for severity in severities]

@@ -11,15 +11,16 @@ from helper.attack import ATTACK_TITLES, AttackSettings
 from helper.errors import UserError
 from helper.options import Parser, add_ball_options, positive
 
+EVERY_ATTACK = (
+    "the strongest attack; the weaker ones are run too, and compared with it: fgsm, pgd, autoattack (the standard one, "
+    "by its authors' package)"
+)
 
-def add_evaluation_attack_options(parser: Parser) -> None:
-    group = add_ball_options(
-        parser,
-        ("none", *ATTACK_TITLES),
-        "pgd",
-        "the strongest attack; the weaker ones are run too, and compared with it: fgsm, pgd, autoattack (the standard "
-        "one, by its authors' package)",
-    )
+
+def add_evaluation_attack_options(
+    parser: Parser, attacks: Sequence[str] = ("none", *ATTACK_TITLES), attack_help: str = EVERY_ATTACK
+) -> None:
+    group = add_ball_options(parser, attacks, "pgd", attack_help)
     group.add_argument("--steps", "--eval_steps", type=positive, default=20, help="of PGD (default: 20)")
     group.add_argument(
         "--restarts",
@@ -39,8 +40,8 @@ def evaluation_attacks(args: argparse.Namespace) -> list[AttackSettings]:
     return attacks[: ("none", *ATTACK_TITLES).index(args.attack_mode)]
 
 
-def add_corruption_options(group) -> None:
-    """Which corruptions, for the script that writes them and the one that measures on them."""
+def add_corruption_options(group, severities: Sequence[int] = SEVERITIES) -> None:
+    """Which corruptions, for the scripts that write them and that measure on them. `severities`: the default."""
     group.add_argument(
         "--corruptions",
         nargs="+",
@@ -54,9 +55,9 @@ def add_corruption_options(group) -> None:
         nargs="+",
         type=int,
         choices=SEVERITIES,
-        default=list(SEVERITIES),
+        default=list(severities),
         metavar="S",
-        help="of 1 to 5 (default: all)",
+        help=f"of 1 to 5 (default: {'all' if tuple(severities) == SEVERITIES else ' '.join(map(str, severities))})",
     )
     group.add_argument(
         "--frost_dir",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 from collections.abc import Callable
 from functools import partial
@@ -9,6 +10,8 @@ from pathlib import Path
 
 from helper.distributed import Processes, on_main_process
 from helper.errors import UserError
+from helper.files import file_digest
+from helper.lock import lock_folder
 from helper.run import write_json
 
 
@@ -46,3 +49,14 @@ class Measurements:
             if self.processes.is_main:
                 write_json(self.path, {"checkpoint": self.digest, "cells": self.cells})
         return self.cells[key]
+
+
+def open_measurements(args: argparse.Namespace, folder: Path, checkpoint: Path, processes: Processes) -> Measurements:
+    """Those of `checkpoint` in `folder`, which is locked for this run, or in the file that --resume names."""
+    lock = []
+    on_main_process(lambda: lock.append(lock_folder(folder)))
+    named = args.resume not in (None, "auto")
+    file = Path(args.resume) if named else folder / "measurements.json"
+    measured = Measurements(file, file_digest(checkpoint), processes, must_match=named)
+    measured.lock = lock  # as long as there may be something to write
+    return measured

@@ -82,6 +82,13 @@ def number(text: str) -> float:
     return value
 
 
+def share(text: str) -> float:
+    value = float(text)
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"{text} does not lie in [0, 1]")
+    return value
+
+
 def decay(text: str) -> float:
     value = number(text)
     if value >= 1:

@@ -134,6 +134,7 @@ def test_a_known_command_runs_as_written(command: str, folder: str, found: str, 
         ("train_student_stage1_multigpu", "--path_t=t --model_s=CustomResNet18 --relu_budget=1"),
         ("train_student_stage2_multigpu", "--path_t=t --model_s=CustomResNet18 --path_s_load=s"),
         ("validate_common_corruptions", "--path=p"),
+        ("interpolate_branches", "p --weight=0.5"),
     ],
 )
 def test_every_script_takes_the_common_options(script: str, required: str):

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from dataset import ArraySource, FileSource
-from dataset.corrupted_sets import GeneratedSet, Provenance, open_corrupted_set, through_jpeg
+from dataset.corrupted_sets import GeneratedSet, HeldSet, Provenance, open_corrupted_set, through_jpeg
 from dataset.corruptions import CORRUPTIONS, SEVERITIES, corrupt
 from dataset.corruptions.frost import load_frost
 from helper.errors import UserError
@@ -176,6 +176,20 @@ def test_corrupted_on_the_fly_are_the_generator_s_images():
     expected = corrupt(test.images, "glass_blur", 3, seed=5, frost=frost)
     assert np.array_equal(np.stack([np.asarray(image) for image in source.batch([2, 0])]), expected[[2, 0]])
     assert np.array_equal(np.asarray(source.image(1)), expected[1])
+
+
+def test_held_images_are_the_same_and_made_once():
+    test, frost = small_test_set(), load_frost(None, 32)
+    made = GeneratedSet("cifar10", test, [3], 5, frost)
+    held = HeldSet(made)
+    source = held.source("glass_blur", 3)
+    assert np.array_equal(
+        source.images, np.stack([np.asarray(made.source("glass_blur", 3).image(i)) for i in range(4)])
+    )
+    assert source.labels.tolist() == test.labels.tolist()
+    assert held.source("glass_blur", 3) is source
+    assert held.source("fog", 3) is not source
+    assert held.identity("glass_blur", 3) == made.identity("glass_blur", 3)
 
 
 def test_tiny_imagenet_s_pass_through_jpeg_as_published():

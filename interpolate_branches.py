@@ -1,0 +1,212 @@
+"""One network without an oracle: a checkpoint's batch-norm branches as one branch between clean and adversarial.
+
+    python interpolate_branches.py CHECKPOINT --weight 0.5
+    python interpolate_branches.py CHECKPOINT --weight 0.7 --statistics estimate --attack_images 1000
+    python interpolate_branches.py CHECKPOINT --t 0.4 --out single.pth
+
+Scale, shift, running mean and running variance are (1 - t) of branch 0 and t of the last, the adversarial branch (the
+AugMix branch of --use3BN takes no part). For every t, CA, AdvA and NPA of the one-branch network are measured on
+held-out images, and the attack goes against that very network; t is the one with the highest (1 - W) CA + W AdvA.
+
+Writes a checkpoint of one branch, which every script takes, beside CHECKPOINT: <its name>_t0.4.pth, with --statistics
+estimate <its name>_t0.4_estimated.pth; and curve.json, curve.png and curve.pdf into
+save/interpolation/<run>_<checkpoint>/. A measurement that is finished is on disk at once: the same command goes on
+where a killed one was.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from time import perf_counter
+
+import torch
+
+from dataset import DatasetSpec, dataset_spec, heldout_split
+from dataset.batches import Loader
+from helper import options
+from helper.checkpoint import checkpoint_dataset, load_model, save_checkpoint
+from helper.data import evaluation_loader, evenly_spaced, read_judged, read_split
+from helper.distributed import Processes, start_processes
+from helper.engine import place_model, to_device
+from helper.errors import UserError
+from helper.evaluation_options import (
+    add_corruption_options,
+    add_evaluation_attack_options,
+    chosen_corruptions,
+    evaluation_attacks,
+)
+from helper.figure_style import save_figure
+from helper.interpolation import (
+    best_point,
+    check_branches,
+    estimate_statistics,
+    even_grid,
+    interpolate,
+    score,
+    single_checkpoint,
+)
+from helper.interpolation_points import Points
+from helper.interpolation_report import accuracy_over_t, curve_table
+from helper.measurements import open_measurements
+from helper.naming import checkpoint_name
+from helper.run import plain_arguments, versions, write_json
+from helper.script import run_script
+from helper.tables import in_words
+from helper.zoo import local_file
+from models.layers import Network
+
+SCHEMA = "rlnet-interpolation-1"
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    parser = options.Parser(__doc__)
+    parser.add_argument("checkpoint", type=local_file, metavar="CHECKPOINT", help="of any stage, with 2 or 3 branches")
+    parser.add_argument(
+        "--out", type=Path, metavar="FILE", help="the one-branch checkpoint (default: CHECKPOINT's name with _t<t>)"
+    )
+    group = parser.add_argument_group("interpolation")
+    chosen = group.add_mutually_exclusive_group(required=True)
+    chosen.add_argument(
+        "--weight", type=options.share, metavar="W", help="what AdvA counts against CA in the choice of t, 0 to 1"
+    )
+    chosen.add_argument("--t", type=options.share, help="take this t, and measure there alone")
+    group.add_argument(
+        "--grid", type=options.positive, default=11, metavar="N", help="try N values of t from 0 to 1 (default: 11)"
+    )
+    group.add_argument(
+        "--statistics",
+        choices=("interpolate", "estimate"),
+        default="interpolate",
+        help="running means and variances: interpolated as well, or estimated anew on training images, clean and "
+        "without augmentation, in batches of --batch_size (default: interpolate)",
+    )
+    group.add_argument(
+        "--estimate_images", type=options.positive, default=2048, metavar="N", help="how many (default: 2048)"
+    )
+    add_evaluation_attack_options(parser, ("fgsm", "pgd"), "the attack on the one-branch network")
+    parser.add_argument(
+        "--attack_images",
+        type=options.positive,
+        default=512,
+        metavar="N",
+        help="attack N evenly spaced held-out images; CA is measured on all (default: 512)",
+    )
+    group = parser.add_argument_group("corruptions, of held-out images as they are read")
+    add_corruption_options(group, severities=(3,))
+    group.add_argument(
+        "--corrupt_images",
+        type=options.positive,
+        default=256,
+        metavar="N",
+        help="corrupt N evenly spaced held-out images (default: 256)",
+    )
+    options.add_data_options(parser, dataset=None)
+    options.add_run_options(parser, evaluates=True)
+    return parser.parse_args(argv)
+
+
+def check_options(args: argparse.Namespace, checkpoint: dict) -> None:
+    """Raise UserError for options that contradict the checkpoint, and for a file that must not be written."""
+    check_branches(checkpoint, args.checkpoint)
+    stored = checkpoint_dataset(checkpoint, args.checkpoint, args.dataset)
+    if args.dataset not in (None, stored):
+        raise UserError(f"--dataset {args.dataset} contradicts {args.checkpoint}, which has {stored}")
+    if args.grid < 2:
+        raise UserError("--grid 1: 2 or more values of t; --t takes a single one")
+    if args.out and (args.out.is_dir() or args.out.resolve() == args.checkpoint.resolve()):
+        raise UserError(f"--out {args.out}: name another file, which the one-branch checkpoint may have for itself")
+
+
+def statistics_loader(args: argparse.Namespace, data: DatasetSpec, processes: Processes) -> Loader:
+    """What statistics are estimated on. Every process reads all of it, so that all get the same network."""
+    training = read_split(args, data, processes, train=True)
+    indices = evenly_spaced(heldout_split(training.labels)[0], args.estimate_images)
+    return evaluation_loader(args, data, Processes(0, 1, processes.device), training, indices)
+
+
+def statistics_in_words(args: argparse.Namespace, loader: Loader | None) -> str:
+    if loader is None:
+        return "interpolated"
+    return f"estimated on {loader.batch_sampler.num_samples} training images in batches of {args.batch_size}"
+
+
+def suffix(args: argparse.Namespace) -> str:
+    return "_estimated" if args.statistics == "estimate" else ""
+
+
+def run_name(args: argparse.Namespace) -> str:
+    """<run>_<checkpoint>; the point of a single --t does not replace a curve."""
+    single = "" if args.t is None else f"_t{args.t:g}"
+    return f"{checkpoint_name(args.checkpoint)}{single}{suffix(args)}"
+
+
+def one_branch(model: Network, t: float, loader: Loader | None, device: torch.device) -> Network:
+    """`model` at `t`; with `loader`, its statistics are estimated on those images."""
+    network = interpolate(model, t)
+    if loader:
+        estimate_statistics(network, (batch["clean"] for batch in to_device(loader, device)))
+    return network
+
+
+def warnings_of(args: argparse.Namespace, checkpoint: dict) -> list[str]:
+    if args.select_on != "heldout":
+        return ["t was looked for on the test set: accuracies measured on it flatter"] if args.t is None else []
+    trained = checkpoint.get("args", {}).get("select_on", "heldout")
+    if trained != "heldout":
+        return [f"the network was trained with --select_on {trained}, on the held-out images too: they flatter it"]
+    return []
+
+
+def main(args: argparse.Namespace) -> None:
+    # Checkpoint and options
+    started = perf_counter()
+    processes = start_processes(args.device)
+    model, checkpoint = load_model(args.checkpoint)
+    check_options(args, checkpoint)
+    data = dataset_spec(checkpoint_dataset(checkpoint, args.checkpoint, args.dataset))
+    args.corruptions, args.severities = chosen_corruptions(args.corruptions), sorted(set(args.severities))
+    place_model(model, processes.device).eval()
+
+    # Images, and where the figures go
+    judged = read_judged(args, data, processes)
+    loader = statistics_loader(args, data, processes) if args.statistics == "estimate" else None
+    folder = Path(args.save_dir, "interpolation", args.run_name or run_name(args))
+    measured = open_measurements(args, folder, args.checkpoint, processes)
+    points = Points(args, data, judged, evaluation_attacks(args)[-1], measured, processes)
+
+    # The one-branch network at every t, each measurement on disk before the next begins
+    about = statistics_in_words(args, loader)
+    curve = []
+    for t in even_grid(args.grid) if args.t is None else [args.t]:
+        network = one_branch(model, t, loader, processes.device)
+        curve.append({"t": t} | points.measure(network, t=t, statistics=about))
+        if processes.is_main:
+            print(f"t {t:g}: {in_words(curve[-1])}", flush=True)
+
+    # The choice
+    if args.t is None:
+        curve = [point | {"score": score(point, args.weight)} for point in curve]
+    t = best_point(curve)["t"] if args.t is None else args.t
+    out = args.out or args.checkpoint.with_name(f"{args.checkpoint.stem}_t{t:g}{suffix(args)}.pth")
+    source = "/".join(args.checkpoint.resolve().parts[-2:])
+    origin = {"source": source, "sha256": measured.digest, "branches": [0, model.spec.branches - 1]}
+    origin |= {"t": t, "weight": args.weight, "statistics": about}
+    network = one_branch(model, t, loader, processes.device)
+
+    # Results
+    found = {"schema": SCHEMA, "script": Path(__file__).name, "checkpoint": str(out)} | origin
+    found |= {"model": checkpoint["model"]["name"], "dataset": data.name, **points.describe(), "curve": curve}
+    found |= {"warnings": warnings_of(args, checkpoint), "seed": args.seed, "device": processes.device.type}
+    found |= {"versions": versions(), "wall_time_s": round(perf_counter() - started, 1), "args": plain_arguments(args)}
+    if processes.is_main:
+        save_checkpoint(out, single_checkpoint(network, checkpoint, origin))
+        write_json(folder / "curve.json", found)
+        if args.t is None:
+            save_figure(accuracy_over_t(found), folder / "curve")
+        print(curve_table(found), *(f"Warning: {sentence}." for sentence in found["warnings"]), sep="\n")
+        print(f"written to {out}, and the curve to {folder}")
+
+
+if __name__ == "__main__":
+    run_script(main, parse_args)
