@@ -141,14 +141,13 @@ class _Planner:
 
     def _interpolation(self, one: Round, name: str, source: Step, seed: int) -> Step:
         out = self.place.save / "interpolation" / name / f"{source.product.stem}_interpolated.pth"
-        arguments = [source.product, "--weight", one.interpolate, "--out", out, "--seed", seed]
+        arguments = [source.product, "--weight", one.interpolate, "--out", out, "--seed", seed, *self._frost()]
         return Step(name, "interpolation", self._command("interpolate_branches.py", arguments, name, {}), out, out)
 
     def _row(self, one: Round, role: str, seed: int, relus: int, made_by: list[Step]) -> Row:
         network, measurements = made_by[-1], {}
-        frost = ["--frost_dir", self.place.frost_dir] if self.place.frost_dir else []
         kinds = (
-            ("evaluation", one.evaluation, "validation/{}/results.json", frost),
+            ("evaluation", one.evaluation, "validation/{}/results.json", self._frost()),
             ("autoattack", one.autoattack, "validation/{}/results.json", ["--attack_mode", "autoattack"]),
             ("private", one.private, "private_inference/{}/private_inference.json", []),
         )
@@ -159,6 +158,9 @@ class _Planner:
                 command = self._command(script, ["--path", network.product, *more], name, options)
                 measurements[kind] = Step(name, kind, command, marker, marker, options, network.branches)
         return Row(one, role, seed, relus, self.total, network.product, tuple(made_by), measurements)
+
+    def _frost(self) -> list[str]:
+        return ["--frost_dir", self.place.frost_dir] if self.place.frost_dir else []
 
     def _command(self, script: str, arguments: Sequence[object], run: str, options: Options) -> tuple[str, ...]:
         common = ["--run_name", run, "--save_dir", self.place.save, *self.place.arguments()]
