@@ -92,7 +92,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         metavar="N",
         help="attack N evenly spaced held-out images; CA is measured on all (default: 512)",
     )
-    group = parser.add_argument_group("corruptions, of held-out images as they are read")
+    group = parser.add_argument_group(
+        "corruptions, of held-out images as they are read (32 or 64 pixels; larger ones get no NPA)"
+    )
     add_corruption_options(group, severities=(3,))
     group.add_argument(
         "--corrupt_images",

@@ -163,7 +163,8 @@ def add_data_options(
         default=select_on,
         help="what the best epoch is chosen on: heldout, a fixed tenth of the training set, then not trained on; test, "
         "the published habit, which flatters; or last: no choice, the last epoch it is. In "
-        "validate_common_corruptions.py, heldout measures on that tenth, and the others on the test set "
+        "validate_common_corruptions.py and interpolate_branches.py, heldout measures on that tenth, and the others on "
+        "the test set "
         f"(default: {select_on})",
     )
 
