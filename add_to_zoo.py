@@ -1,194 +1,187 @@
-"""Put a trained network into zoo/, with what was measured of it, and write docs/zoo.md anew.
+"""Put a trained network into zoo/, with what is known of it, and make docs/zoo.md anew.
 
-    python add_to_zoo.py CHECKPOINT --name resnet20_teacher --evaluation save/validation/RUN \\
-        --private save/private_inference/RUN --training save/models/RUN
+    python add_to_zoo.py save/models/RUN/resnet20_best_TA0.0.pth --name NAME --training save/models/RUN \\
+        --evaluation save/validation/RUN save/validation/AUTOATTACK_RUN --private save/private_inference/RUN
+    python add_to_zoo.py save/student_model/stage2/RUN/Customresnet20_stage2_best_TA0.0.pth --name NAME \\
+        --teacher TEACHER --training save/models/RUN save/student_model/stage1/RUN save/student_model/stage2/RUN
 
-Takes the weights alone, and no path of the machine they were trained on. Every figure comes from the files that are
-named; what was not measured stays empty.
+Takes the weights alone, and of paths no more than the file's name. Every figure comes from the files that are named,
+which must be of these very weights; what was not measured is null. Then zoo:NAME loads it.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
+import re
 import subprocess
 from pathlib import Path
 
 from helper import options
-from helper.checkpoint import describe_model, load_model, replace_file, save_checkpoint
+from helper.checkpoint import load_model, packed, replace_file
 from helper.errors import UserError
 from helper.files import file_digest
 from helper.relu_mask import relu_totals
 from helper.report import read_results
-from helper.run import write_json
 from helper.script import run_script
-from helper.tables import percent
-from helper.zoo import FOLDER, PREFIX, read_index
-from private_inference.cost_tables import all_costs, read_costs
+from helper.zoo import PREFIX, entry_of, read_index, zoo_folder
+from helper.zoo_entry import (
+    check_evaluation,
+    check_trainings,
+    kind_of_weights,
+    measured_accuracy,
+    training_record,
+    weights_alone,
+    without_folders,
+)
+from helper.zoo_page import page_path, write_index
+from private_inference.cost_tables import read_costs
 
-PAGE = FOLDER.parent / "docs" / "zoo.md"
-LARGEST_FILE, LARGEST_ZOO = 2 * 2**20, 20 * 10**6
-METRICS = ("CA", "NPA", "AdvA", "AutoAttack")
-COLUMNS = ("name", "ReLUs", "branch", *METRICS, "images", "MB", "rounds", "epochs", "hours", "seed", "note")
-# What a later stage, an evaluation or a reader needs of a checkpoint, beside its network.
-KEPT = ("dataset", "stage", "teacher", "budget", "tag", "epoch", "trained_branches", "interpolated")
-# Options that name a place on a machine, or say how a run was watched and not what it computed.
-LOCAL = {"data_root", "save_dir", "run_name", "resume", "device", "num_workers", "no_download", "print_freq"}
-LOCAL |= {"save_freq", "local_rank", "path_t", "path_s_load"}
+LARGEST_FILE, LARGEST_ZOO = 2 * 2**20, 20 * 10**6  # bytes: everybody who clones the repository fetches them
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = options.Parser(__doc__)
-    parser.add_argument("path", metavar="CHECKPOINT")
-    parser.add_argument("--name", required=True, type=options.folder_name, help=f"its name: {PREFIX}NAME loads it")
-    parser.add_argument("--evaluation", metavar="RUN", help="folder of validate_common_corruptions.py")
-    parser.add_argument("--autoattack", metavar="RUN", help="the same, of an evaluation with AutoAttack")
-    parser.add_argument("--private", metavar="RUN", help="folder of measure_private_inference.py")
     parser.add_argument(
-        "--training", nargs="+", default=[], metavar="RUN", help="folders of all trainings that led to it, in order"
+        "checkpoint", type=options.checkpoint_file, metavar="CHECKPOINT", help=f"of any stage: {options.CHECKPOINT}"
+    )
+    parser.add_argument("--name", required=True, type=network_name, help=f"{PREFIX}NAME loads it")
+    parser.add_argument(
+        "--evaluation",
+        nargs="+",
+        default=[],
+        metavar="RUN",
+        help="folders, or results.json, of validate_common_corruptions.py; of a metric that several have, that on the "
+        "most images is taken",
+    )
+    parser.add_argument("--private", metavar="RUN", help="folder, or JSON, of measure_private_inference.py")
+    parser.add_argument(
+        "--training",
+        nargs="+",
+        default=[],
+        metavar="RUN",
+        help="folders, or results.json, of the training runs that led to it, the checkpoint's own last: of a student "
+        "the teacher's, stage 1 and stage 2",
+    )
+    parser.add_argument("--teacher", type=network_name, metavar="NAME", help="its teacher's name in the zoo")
+    parser.add_argument(
+        "--kind", choices=("raw", "averaged"), help="of weights with --ema, where the checkpoint does not say"
     )
     parser.add_argument("--commit", help="of the code that trained it (default: that of this checkout)")
-    parser.add_argument("--note", help="what a reader should know: 'short run', ...")
-    parser.add_argument("--replace", action="store_true", help="in place of the network that has this name")
+    parser.add_argument(
+        "--command", type=public_text, metavar="TEXT", help="how it was trained (default: from --training)"
+    )
+    parser.add_argument("--hours", type=options.number, metavar="H", help="of training (default: from --training)")
+    parser.add_argument(
+        "--note", type=public_text, metavar="TEXT", help="what a reader should know, such as 'short run: 8 epochs'"
+    )
+    parser.add_argument("--replace", action="store_true", help="in the place of the network that has this name")
     return parser.parse_args(argv)
 
 
-def measured(run: str | None, checkpoint: Path) -> dict | None:
-    """results.json of an evaluation. Raises UserError where it measured other weights."""
-    if run is None:
-        return None
-    measurements = Path(run) / "measurements.json"
-    if not measurements.is_file() or json.loads(measurements.read_text())["checkpoint"] != file_digest(checkpoint):
-        raise UserError(f"{run}: not an evaluation of {checkpoint}")
-    return read_results(run)
+def network_name(text: str) -> str:
+    name = text.removeprefix(PREFIX)
+    if not re.fullmatch(r"\w[\w.-]*", name):
+        raise argparse.ArgumentTypeError(f"'{text}' is no name; letters, digits, '_', '-' and '.' make one")
+    return name
 
 
-def accuracies(evaluation: dict | None, autoattack: dict | None) -> tuple[dict, dict]:
-    """({branch: {metric: %}}, {metric: images}); a metric that was not measured is None."""
-    found: dict[str, dict[str, float]] = {}
-    images: dict[str, int] = {}
-    for results, metrics in ((evaluation, ("CA", "NPA", "AdvA")), (autoattack, ("AutoAttack",))):
-        if results is None:
-            continue
-        accuracy = {**results["accuracy"], "AutoAttack": results["accuracy"].get("attacks", {}).get("autoattack")}
-        for metric in metrics:
-            for branch, value in (accuracy.get(metric) or {}).items():
-                found.setdefault(branch, {})[metric] = round(value, 2)
-                images[metric] = results["accuracy"]["images"]
-    return {branch: {metric: row.get(metric) for metric in METRICS} for branch, row in found.items()}, images
+def public_text(text: str) -> str:
+    """One line, without this machine's folders."""
+    return without_folders(" ".join(text.split()))
 
 
-def private_costs(run: str | None, checkpoint: Path) -> dict | None:
-    if run is None:
-        return None
+def private_cost(run: str, digest: str) -> dict:
+    """Protocol, bytes both ways and rounds of one image after the first, of the weights with that digest."""
     report = read_costs(run)
-    if len(report["measured"]) != 1 or report["measured"][0]["sha256"] != file_digest(checkpoint):
-        raise UserError(f"{run}: not a measurement of {checkpoint} alone")
-    (costs,), state = all_costs(report)
-    cost = costs.total(state)
-    return {"protocol": report["args"]["protocol"], "bytes": round(cost.bytes), "rounds": round(cost.rounds)}
+    for record in report["measured"]:
+        if record["sha256"] == digest:
+            break
+    else:
+        raise UserError(f"--private {run} has no measurement of these weights")
+    warm = record["costs"]["total"].get("warm")
+    if warm is None:
+        raise UserError(f"--private {run} is of one image alone; measure two, for what the first one costs is its own")
+    sent = round(warm["upload"] + warm["download"])
+    return {"protocol": report["engine"]["protocol"], "bytes": sent, "rounds": round(warm["rounds"])}
 
 
 def git_commit() -> str | None:
-    ended = subprocess.run(["git", "rev-parse", "HEAD"], cwd=FOLDER.parent, capture_output=True, text=True, check=False)
-    return ended.stdout.strip() or None
+    """That of this checkout; None where it is none."""
+    words = ["git", "rev-parse", "HEAD"]
+    try:
+        ended = subprocess.run(words, cwd=Path(__file__).parent, capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        return None
+    return ended.stdout.strip() if ended.returncode == 0 else None
 
 
-def command_of(results: dict) -> str:
-    """The training's command, as far as its options differ from what every machine has its own of."""
-    given = {name: value for name, value in results["args"].items() if name not in LOCAL}
-    given = {name: ",".join(map(str, value)) if isinstance(value, list) else value for name, value in given.items()}
-    words = [f"--{name} {value}" for name, value in given.items() if value not in (None, False, True)]
-    flags = [f"--{name}" for name, value in given.items() if value is True and name != "sync_bn"]
-    return " ".join(["python", results["script"], *words, *flags])
-
-
-def zoo_page(entries: list[dict]) -> str:
-    """docs/zoo.md"""
-    lines = [
-        "# Trained networks",
-        "",
-        "Written by `add_to_zoo.py` from zoo/index.json. `zoo:NAME` stands for a file wherever a script takes a",
-        "checkpoint. Accuracies in per cent, of the branch in the column before; AdvA is PGD-20 at 8/255 through that",
-        "very branch. Costs of private inference are of one image, both ways.",
-        "",
-        f"| {' | '.join(COLUMNS)} |",
-        f"|{'---|' * len(COLUMNS)}",
-    ]
-    for entry in entries:
-        share = f"{entry['relus']:,} ({100 * entry['relus'] / entry['total']:.0f} %)"
-        cost = entry["private"]
-        costs = [f"{cost['bytes'] / 1e6:.1f}", str(cost["rounds"])] if cost else ["", ""]
-        images = ", ".join(f"{count:,}" for count in sorted(set(entry["images"].values())))
-        tail = [images, *costs, *(_cell(entry[key]) for key in ("epochs", "hours", "seed", "note"))]
-        for position, (branch, row) in enumerate(entry["accuracy"].items() or [("", {})]):
-            cells = [_cell(row.get(metric), percent) for metric in METRICS]
-            first = position == 0
-            head = [f"`zoo:{entry['name']}`", share] if first else ["", ""]
-            lines.append(f"| {' | '.join([*head, branch, *cells, *(tail if first else [''] * 7)])} |")
-    return "\n".join(lines) + "\n"
-
-
-def _cell(value: object, write=str) -> str:
-    return "" if value is None else write(value)
-
-
-def main(args: argparse.Namespace) -> None:
-    # What is known of the network
-    path = Path(args.path)
-    model, checkpoint = load_model(path)
-    evaluation, autoattack = measured(args.evaluation, path), measured(args.autoattack, path)
-    accuracy, images = accuracies(evaluation, autoattack)
-    trainings = [read_results(run) for run in args.training]
-    kept, total = relu_totals(model)
-    file = FOLDER / f"{args.name}.pth"
-    entries = read_index()
-    if any(entry["name"] == args.name for entry in entries) and not args.replace:
-        raise UserError(f"--name {args.name}: the zoo has one of this name; --replace puts this one in its place")
-
-    # Its file
-    content = {key: checkpoint[key] for key in KEPT if key in checkpoint}
-    content["args"] = {name: value for name, value in checkpoint.get("args", {}).items() if name not in LOCAL}
-    content |= describe_model(checkpoint["model"]["name"], model)
-    others = sum(other.stat().st_size for other in FOLDER.glob("*.pth") if other != file)
-    save_checkpoint(file, content)
-    size = file.stat().st_size
+def check_sizes(size: int, file: Path) -> None:
+    """Raise UserError where `file`, of so many bytes, is too large for the zoo."""
+    others = sum(other.stat().st_size for other in file.parent.glob("*.pth") if other != file)
     if size > LARGEST_FILE or size + others > LARGEST_ZOO:
-        file.unlink()
         raise UserError(
-            f"{file.name} has {size:,} bytes; the zoo takes {LARGEST_FILE:,} a file, {LARGEST_ZOO:,} in all"
+            f"{file.name} would have {size:,} bytes beside {others:,} of others; the zoo takes {LARGEST_FILE:,} a file "
+            f"and {LARGEST_ZOO:,} in all"
         )
 
-    # Its entry
+
+def make_entry(args: argparse.Namespace) -> tuple[dict, memoryview]:
+    """(entry without its file's name and digest, content of the file)"""
+    model, checkpoint = load_model(args.checkpoint)
+    content = weights_alone(checkpoint, args.checkpoint)
+    digest = file_digest(args.checkpoint)
+    evaluations = [read_results(run) for run in args.evaluation]
+    for run, results in zip(args.evaluation, evaluations, strict=True):
+        check_evaluation(results, run, digest)
+    trainings = [read_results(run) for run in args.training]
+    if trainings:
+        check_trainings(trainings, checkpoint)
+    teacher = args.teacher and entry_of(args.teacher)["name"]
+    trained = training_record(trainings, teacher)
+    given = checkpoint.get("args", {})
+    kept, total = relu_totals(model)
     entry = {
-        "name": args.name,
-        "file": file.name,
-        "sha256": file_digest(file),
         "model": checkpoint["model"]["name"],
         "dataset": checkpoint.get("dataset"),
         "stage": checkpoint.get("stage"),
+        "kind": kind_of_weights(checkpoint, args.kind),
         "relus": kept,
         "total": total,
         "branches": model.spec.branches,
-        "accuracy": accuracy,
-        "images": images,
-        "attack": evaluation and evaluation["attack"],
-        "private": private_costs(args.private, path),
+        "interpolation": content.get("interpolation"),
+        **measured_accuracy(evaluations),
+        "private": args.private and private_cost(args.private, digest),
+        "teacher": teacher,
         "commit": args.commit or git_commit(),
-        "command": [command_of(results) for results in trainings] or None,
-        "epochs": sum(results["epochs"] for results in trainings) or None,
-        "hours": round(sum(results["wall_time_s"] for results in trainings) / 3600, 2) or None,
-        "seed": trainings[-1]["seed"] if trainings else checkpoint.get("args", {}).get("seed"),
+        "command": args.command or trained["command"],
+        "epochs": trained["epochs"],
+        "hours": trained["hours"] if args.hours is None else args.hours,
+        "seed": given.get("seed"),
+        "select_on": given.get("select_on"),
         "note": args.note,
     }
-    entries = [entry if other["name"] == args.name else other for other in entries]
-    write_index([*entries, *([] if entry in entries else [entry])])
-    print(f"{PREFIX}{args.name} is in {FOLDER}: {size:,} bytes, {kept:,} of {total:,} ReLUs")
+    return entry, packed(content)
 
 
-def write_index(entries: list[dict]) -> None:
-    write_json(FOLDER / "index.json", entries)
-    replace_file(PAGE, lambda file: file.write(zoo_page(entries).encode()))
+def main(args: argparse.Namespace) -> None:
+    entries = read_index()
+    taken = [entry["name"] for entry in entries]
+    if args.name in taken and not args.replace:
+        raise UserError(f"--name {args.name}: the zoo has such a network; --replace puts this one in its place")
+    entry, content = make_entry(args)
+    file = zoo_folder() / f"{args.name}.pth"
+    check_sizes(len(content), file)
+
+    # The file before the index, which speaks of it.
+    replace_file(file, lambda opened: opened.write(content))
+    entry = {"name": args.name, "file": file.name, "sha256": file_digest(file), **entry}
+    if args.name in taken:
+        entries[taken.index(args.name)] = entry
+    else:
+        entries.append(entry)
+    write_index(entries)
+    print(f"{PREFIX}{args.name}: {entry['relus']:,} of {entry['total']:,} ReLUs, {len(content):,} bytes, in {file}")
+    print(f"the table is in {page_path()}")
 
 
 if __name__ == "__main__":

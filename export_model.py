@@ -24,7 +24,6 @@ from helper.errors import UserError
 from helper.relu_mask import relu_counts, relu_totals
 from helper.script import run_script
 from helper.tables import table
-from helper.zoo import local_file
 from models.layers import Network, use_branch
 from private_inference.fuse import fuse, fused_in_words
 from private_inference.npz_file import load_program, write_program
@@ -39,7 +38,9 @@ TOLERANCE = 1e-4  # of the largest logit; float32 sums in another order differ b
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = options.Parser(__doc__)
-    parser.add_argument("checkpoint", type=local_file, metavar="CHECKPOINT", help="of any stage")
+    parser.add_argument(
+        "checkpoint", type=options.checkpoint_file, metavar="CHECKPOINT", help=f"of any stage: {options.CHECKPOINT}"
+    )
     parser.add_argument("--format", choices=("onnx", "npz"), required=True)
     parser.add_argument("--out", type=Path, required=True, metavar="FILE")
     parser.add_argument(

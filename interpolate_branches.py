@@ -10,7 +10,7 @@ held-out images, and the attack goes against that very network; t is the one wit
 
 Writes a checkpoint of one branch, which every script takes, beside CHECKPOINT: <its name>_t0.4.pth, with --statistics
 estimate <its name>_t0.4_estimated.pth; and curve.json, curve.png and curve.pdf into
-save/interpolation/<run>_<checkpoint>/. A measurement that is finished is on disk at once: the same command goes on
+save/interpolation/<run>_<checkpoint>/, where that of a network of the zoo goes too. A measurement that is finished is on disk at once: the same command goes on
 where a killed one was.
 """
 
@@ -53,7 +53,7 @@ from helper.naming import checkpoint_name
 from helper.run import plain_arguments, versions, write_json
 from helper.script import run_script
 from helper.tables import in_words
-from helper.zoo import local_file
+from helper.zoo import in_zoo
 from models.layers import Network
 
 SCHEMA = "rlnet-interpolation-1"
@@ -61,7 +61,12 @@ SCHEMA = "rlnet-interpolation-1"
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = options.Parser(__doc__)
-    parser.add_argument("checkpoint", type=local_file, metavar="CHECKPOINT", help="of any stage, with 2 or 3 branches")
+    parser.add_argument(
+        "checkpoint",
+        type=options.checkpoint_file,
+        metavar="CHECKPOINT",
+        help=f"of any stage, with 2 or 3 branches: {options.CHECKPOINT}",
+    )
     parser.add_argument(
         "--out", type=Path, metavar="FILE", help="the one-branch checkpoint (default: CHECKPOINT's name with _t<t>)"
     )
@@ -190,7 +195,8 @@ def main(args: argparse.Namespace) -> None:
     if args.t is None:
         curve = [point | {"score": score(point, args.weight)} for point in curve]
     t = best_point(curve)["t"] if args.t is None else args.t
-    out = args.out or args.checkpoint.with_name(f"{args.checkpoint.stem}_t{t:g}{suffix(args)}.pth")
+    beside = folder if in_zoo(args.checkpoint) else args.checkpoint.parent  # the zoo holds what its index names
+    out = args.out or beside / f"{args.checkpoint.stem}_t{t:g}{suffix(args)}.pth"
     source = "/".join(args.checkpoint.resolve().parts[-2:])
     origin = {"source": source, "sha256": measured.digest, "branches": [0, model.spec.branches - 1]}
     origin |= {"t": t, "weight": args.weight, "statistics": about}

@@ -30,7 +30,6 @@ from helper.naming import checkpoint_name
 from helper.run import write_json
 from helper.script import run_script
 from helper.tables import table
-from helper.zoo import local_file
 from private_inference.cost_report import CostReport
 from private_inference.measurement import Bench, estimates, first_images, load_subject, measured, unmeasured
 from private_inference.network import NETWORKS, Network, network
@@ -51,7 +50,11 @@ NETWORK = {**LOOPBACK, "kind": "network"}
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = options.Parser(__doc__)
     parser.add_argument(
-        "--path", nargs="+", type=local_file, metavar="FILE", help="checkpoints of any stage; several: compared"
+        "--path",
+        nargs="+",
+        type=options.checkpoint_file,
+        metavar=options.CHECKPOINT,
+        help="checkpoints of any stage; several: compared",
     )
     parser.add_argument(
         "--branch", type=options.not_negative, default=0, metavar="N", help="batch-norm branch (default: 0)"

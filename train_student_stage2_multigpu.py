@@ -41,7 +41,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         "--path_s_load",
         required=True,
         type=options.checkpoint_file,
-        metavar="FILE|zoo:NAME",
+        metavar=options.CHECKPOINT,
         help="the student: a checkpoint of stage 1",
     )
     parser.add_argument(

@@ -55,11 +55,7 @@ MODES = {False: "Normal_Network", True: "Custom_Network"}  # by whether the mode
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = options.Parser(__doc__)
     parser.add_argument(
-        "--path",
-        required=True,
-        type=options.checkpoint_file,
-        metavar="FILE|zoo:NAME",
-        help="the checkpoint",
+        "--path", required=True, type=options.checkpoint_file, metavar=options.CHECKPOINT, help="the checkpoint"
     )
     parser.add_argument("--model", help="its model, to make sure (default: what the checkpoint says)")
     parser.add_argument("--validate_mode", choices=MODES.values(), help="all-ReLU or masked network, to make sure")
@@ -122,9 +118,8 @@ def main(args: argparse.Namespace) -> None:
     corrupted, without = find_corrupted(args, data, source, corruptions)
     if baseline and not corrupted:
         raise UserError(f"--baseline: there are no corrupted images to measure on: {without}")
-    path = Path(args.path)
-    folder = Path(args.save_dir, "validation", args.run_name or checkpoint_name(path))
-    measured = open_measurements(args, folder, path, processes)
+    folder = Path(args.save_dir, "validation", args.run_name or checkpoint_name(args.path))
+    measured = open_measurements(args, folder, args.path, processes)
 
     # Measurements, each on disk before the next begins
     evaluation = Evaluation(model, branches, data, source, measured, processes, args)
@@ -159,7 +154,8 @@ def main(args: argparse.Namespace) -> None:
         accuracy=accuracy,
         seconds=perf_counter() - started,
     )
-    results |= {"checkpoint": str(path), "measured_on": "heldout" if heldout else "test"}
+    results |= {"checkpoint": str(args.path), "checkpoint_sha256": measured.digest}
+    results["measured_on"] = "heldout" if heldout else "test"
     results["corrupted_images"] = asdict(corrupted.provenance) if corrupted else None
     results["warnings"] += warnings_of(found, accuracy, checkpoint.get("args", {}).get("select_on")) + undefined
     if baseline:
@@ -179,7 +175,7 @@ def main(args: argparse.Namespace) -> None:
                 seed=args.seed,
                 device=processes.device,
             )
-            figures = run_figures(results, read_log(path.parent))
+            figures = run_figures(results, read_log(args.path.parent))
             figures |= {"mask_maps": mask_maps(model), "examples": example_images(columns, labels)}
             save_figures(figures, folder / "figures")
         print(results_table(results), corruption_table(results) or f"NPA: {without}", sep="\n\n")

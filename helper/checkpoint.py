@@ -1,4 +1,4 @@
-"""Checkpoints that describe themselves: `load_model(path)` needs nothing but the file.
+"""Checkpoints that describe themselves: `load_model(path)` needs nothing but the file, or the 'zoo:NAME' of one.
 
 Written to a temporary file, then renamed; read with weights_only=True, so that no code in a file is ever run.
 """
@@ -55,11 +55,17 @@ def replace_file(path: Path, write) -> None:
         raise
 
 
-def save_checkpoint(path: Path, checkpoint: dict) -> None:
+def packed(checkpoint: dict) -> memoryview:
+    """The content of a checkpoint's file."""
     # Through memory, for torch.save hides what the disk says behind a RuntimeError of its own.
     content = io.BytesIO()
     torch.save(checkpoint, content)
-    replace_file(path, lambda file: file.write(content.getbuffer()))
+    return content.getbuffer()
+
+
+def save_checkpoint(path: Path, checkpoint: dict) -> None:
+    content = packed(checkpoint)
+    replace_file(path, lambda file: file.write(content))
 
 
 def read_file(path: str | Path) -> object:

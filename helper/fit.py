@@ -140,7 +140,7 @@ def fit(
         meter.reset()
         for kind, accuracy in accuracies.items():
             if progress.masks_frozen:
-                best = partial(checkpoint, networks[kind], metrics=accuracy)
+                best = partial(checkpoint, networks[kind], metrics=accuracy, averaged=kind == AVERAGED)
                 keep_best(task, run, args, progress, accuracy, best, kind)
         if args.attack_mode in SINGLE_STEP and "adv" in task.views:
             watch_overfitting(task, progress, accuracies[RAW], statistics)

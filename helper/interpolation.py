@@ -20,7 +20,7 @@ from helper.errors import UserError
 from models.layers import BranchNorm2d, Network
 
 # What of a checkpoint says what its network is and how it was trained; the rest is the state of a training run.
-IDENTITY = ("dataset", "stage", "teacher", "budget", "tag", "args", "epoch")
+IDENTITY = ("dataset", "stage", "teacher", "budget", "tag", "args", "epoch", "averaged")
 
 
 def interpolate(network: Network, t: float) -> Network:

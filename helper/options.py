@@ -10,11 +10,12 @@ from fractions import Fraction
 from pathlib import Path
 
 from dataset import DATASETS
-from helper.zoo import local_file
+from helper.zoo import PREFIX, local_file
 
 DEFAULT_EPS = "8/255"
 DEFAULT_STEP_SIZE = "2/255"
 DATA_ON = ("auto", "device", "workers")
+CHECKPOINT = f"FILE|{PREFIX}NAME"  # what `checkpoint_file` takes
 
 
 class Parser(argparse.ArgumentParser):
@@ -108,9 +109,9 @@ def folder_name(text: str) -> str:
     return text
 
 
-def checkpoint_file(text: str) -> str:
-    """A path; of 'zoo:NAME' that of the network's file."""
-    return str(local_file(text))
+def checkpoint_file(text: str) -> Path:
+    """A path, or the 'zoo:NAME' of a network that comes with the repository, which stands for the path of its file."""
+    return local_file(text)
 
 
 # argparse names the type in its error line

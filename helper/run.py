@@ -83,12 +83,11 @@ class RunFolder:
         stored, given = checkpoint["args"], plain_arguments(self.args)
         if given["amp"] == "auto" and "amp" in stored:  # decided by a measurement, which may come out otherwise here
             given["amp"] = stored["amp"]
-        for name in sorted((stored.keys() | given.keys()) - FREE_OPTIONS):
-            if stored.get(name) != given.get(name):
-                raise UserError(
-                    f"--resume: {name} is {given.get(name)} here and {stored.get(name)} in {path}; "
-                    "give the same value, or another --run_name for a new run"
-                )
+        for name in differing_options(stored, given):
+            raise UserError(
+                f"--resume: {name} is {given.get(name)} here and {stored.get(name)} in {path}; "
+                "give the same value, or another --run_name for a new run"
+            )
         return checkpoint
 
     def finished_results(self) -> dict | None:
@@ -143,12 +142,17 @@ def read_log(path: Path) -> list[dict]:
     return [json.loads(line) for line in log.read_text().splitlines(keepends=True) if line.endswith("\n")]
 
 
-def write_json(path: Path, content: dict) -> None:
+def write_json(path: Path, content: dict | list) -> None:
     replace_file(path, lambda file: file.write((json.dumps(content, indent=1) + "\n").encode()))
 
 
 def plain_arguments(args: argparse.Namespace) -> dict:
     return {name: str(value) if isinstance(value, Path) else value for name, value in sorted(vars(args).items())}
+
+
+def differing_options(stored: dict, given: dict) -> list[str]:
+    """Names of the options that have another value in either run's arguments, and change what is computed."""
+    return sorted(name for name in (stored.keys() | given.keys()) - FREE_OPTIONS if stored.get(name) != given.get(name))
 
 
 def processor_name() -> str:

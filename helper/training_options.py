@@ -9,6 +9,7 @@ from helper.acceleration import AMP, COMPILE
 from helper.attack import ATTACKS, AttackSettings
 from helper.errors import UserError
 from helper.options import (
+    CHECKPOINT,
     Parser,
     add_ball_options,
     add_branch_options,
@@ -147,7 +148,7 @@ def add_distillation_options(parser: Parser, *, distill: str) -> None:
         "--path_t",
         required=True,
         type=checkpoint_file,
-        metavar="FILE|zoo:NAME",
+        metavar=CHECKPOINT,
         help="the teacher: a checkpoint of train_teacher.py, or torchvision's ResNet state dict",
     )
     group.add_argument(

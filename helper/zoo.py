@@ -1,48 +1,65 @@
-"""Trained networks that come with the repository: zoo/index.json, and the short name `zoo:NAME` of each."""
+"""The trained networks that come with the repository: zoo/index.json, and `zoo:NAME`, the short name of each."""
 
 from __future__ import annotations
 
 import json
+import os
 from difflib import get_close_matches
 from pathlib import Path
 
 from helper.errors import UserError
 from helper.files import file_digest
 
-FOLDER = Path(__file__).parent.parent / "zoo"
 PREFIX = "zoo:"
+INDEX = "index.json"
 
 
-def read_index(folder: Path = FOLDER) -> list[dict]:
-    """The entries, in the order in which they were added. Raises UserError for an index that is none."""
-    path = folder / "index.json"
+def zoo_folder() -> Path:
+    """zoo/ of this repository, or the folder that the environment's RLNET_ZOO names."""
+    return Path(os.environ.get("RLNET_ZOO") or Path(__file__).parent.parent / "zoo")
+
+
+def read_index() -> list[dict]:
+    """The entries, in the order in which they were added; none where there is no zoo. Raises UserError for others."""
+    path = zoo_folder() / INDEX
     if not path.exists():
         return []
     try:
         entries = json.loads(path.read_text(encoding="utf-8"))
-        if not all(isinstance(entry[key], str) for entry in entries for key in ("name", "file", "sha256")):
-            raise TypeError("name, file and sha256 are texts")
+        for entry in entries:
+            if any(Path(entry[key]).name != entry[key] for key in ("name", "file", "sha256")):
+                raise ValueError("name, file and sha256 name no folders")
     except (ValueError, TypeError, LookupError) as error:
         raise UserError(f"{path}: not an index of networks ({error})") from error
     return entries
 
 
-def local_file(path: str | Path, folder: Path = FOLDER) -> Path:
-    """`path` itself; for 'zoo:NAME' the file of that network, whose digest is checked.
+def entry_of(name: str) -> dict:
+    """What the index says of the network `name`. Raises UserError, with the names that there are, where it is none."""
+    entries = {entry["name"]: entry for entry in read_index()}
+    if name in entries:
+        return entries[name]
+    close = get_close_matches(name, entries)
+    hint = f"did you mean {' or '.join(PREFIX + other for other in close)}? " if close else ""
+    raise UserError(f"{PREFIX}{name}: no such network; {hint}the zoo has {', '.join(entries) or 'none yet'}")
 
-    Raises UserError for a name that the zoo does not have, and for a file that is not what the index says.
-    """
-    if not str(path).startswith(PREFIX):
-        return Path(path)
-    name = str(path).removeprefix(PREFIX)
-    entries = {entry["name"]: entry for entry in read_index(folder)}
-    if name not in entries:
-        close = get_close_matches(name, entries, n=1)
-        hint = f"did you mean {PREFIX}{close[0]}? " if close else ""
-        raise UserError(f"{path}: no such network; {hint}The zoo has {', '.join(entries) or 'none yet'}")
-    file = folder / entries[name]["file"]
-    if file.parent != folder or not file.is_file():
-        raise UserError(f"{path}: its file {file} is missing; check the repository out again")
-    if file_digest(file) != entries[name]["sha256"]:
-        raise UserError(f"{path}: {file} is not the file that the index describes; check the repository out again")
+
+def zoo_file(name: str) -> Path:
+    """The file of the network `name`. Raises UserError for an unknown one, and for a file other than the index says."""
+    entry = entry_of(name)
+    file = zoo_folder() / entry["file"]
+    if not file.is_file():
+        raise UserError(f"{PREFIX}{name}: {file} is missing; check the repository out again")
+    if file_digest(file) != entry["sha256"]:
+        raise UserError(f"{PREFIX}{name}: {file} is damaged, or was replaced; check the repository out again")
     return file
+
+
+def in_zoo(path: Path) -> bool:
+    return path.resolve().parent == zoo_folder().resolve()
+
+
+def local_file(path: str | Path) -> Path:
+    """`path` itself, and of 'zoo:NAME' what `zoo_file` says."""
+    text = str(path)
+    return zoo_file(text.removeprefix(PREFIX)) if text.startswith(PREFIX) else Path(path)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import socket
+from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "2")
 
 import pytest
 import torch
 from torch import nn
+from zoos import add_to_zoo, save_digits_network
 
 from helper.distributed import Processes
 from helper.objective import Objective
@@ -62,6 +64,26 @@ def make_task():
         )
 
     return make
+
+
+@pytest.fixture
+def empty_zoo(tmp_path, monkeypatch) -> Path:
+    """The folder that 'zoo:NAME' means in this test, and in the scripts that it starts."""
+    folder = tmp_path / "zoo"
+    monkeypatch.setenv("RLNET_ZOO", str(folder))
+    return folder
+
+
+@pytest.fixture
+def zoo(empty_zoo, tmp_path):
+    """zoo(name) -> file of a new network of the zoo: the name 'student' makes it one."""
+
+    def add(name: str) -> Path:
+        file = save_digits_network(tmp_path / "trained" / f"{name}.pth", kept=200 if name == "student" else None)
+        add_to_zoo(f"{file} --name {name}")
+        return empty_zoo / f"{name}.pth"
+
+    return add
 
 
 @pytest.fixture

@@ -1,124 +1,152 @@
-"""The networks that come with the repository, and the short names that stand for them."""
+"""The trained networks of the repository: its own zoo, and a small one in a folder of its own."""
 
 from __future__ import annotations
 
+import importlib
 import json
+import subprocess
+from pathlib import Path
 
 import pytest
 import torch
+from running import fails
+from zoos import add_to_zoo
 
-import add_to_zoo
-from helper import zoo
-from helper.checkpoint import describe_model, load_model, read_file, save_checkpoint
+import export_model
+import interpolate_branches
+import measure_private_inference
+import validate_common_corruptions
+from helper.checkpoint import load_model, load_teacher, read_checkpoint
 from helper.errors import UserError
 from helper.files import file_digest
-from helper.relu_mask import relu_totals, set_random_masks
-from models import build_model
-from models.layers import relu_sites
-from tests.running import fails
+from helper.naming import checkpoint_name
+from helper.relu_mask import relu_totals
+from helper.zoo import entry_of, read_index, zoo_file, zoo_folder
+from helper.zoo_page import page_path, zoo_page
 
-ENTRIES = zoo.read_index()
-
-
-@pytest.fixture
-def student(tmp_path):
-    """The file of a masked student, as a training on somebody's machine leaves it."""
-    model = build_model("Customresnet8", num_classes=10, image_size=32, branches=2)
-    set_random_masks(model, [100] * len(relu_sites(model)), seed=0)
-    path = tmp_path / "run" / "student.pth"
-    known = {"dataset": "digits", "stage": 2, "trained_branches": [0, 1], "epoch": 3}
-    given = {"seed": 5, "path_t": "/home/somebody/teacher.pth", "data_root": "/home/somebody/data", "kd_T": 4.0}
-    save_checkpoint(path, {**describe_model("Customresnet8", model), **known, "args": given})
-    return path
+ROOT = Path(__file__).parent.parent
 
 
-@pytest.fixture
-def own_zoo(tmp_path, monkeypatch):
-    """An empty zoo in the place of the repository's."""
-    folder = tmp_path / "zoo"
-    for module in (zoo, add_to_zoo):
-        monkeypatch.setattr(module, "FOLDER", folder)
-    monkeypatch.setattr(add_to_zoo, "PAGE", tmp_path / "zoo.md")
-    for function in (zoo.read_index, zoo.local_file):
-        monkeypatch.setattr(function, "__defaults__", (folder,))
-    return folder
+# The repository's own
 
 
-def add(*arguments) -> None:
-    add_to_zoo.main(add_to_zoo.parse_args([str(argument) for argument in arguments]))
+def test_every_network_is_the_one_that_the_index_describes():
+    for entry in read_index():
+        model, checkpoint = load_model(f"zoo:{entry['name']}")
+        assert relu_totals(model) == (entry["relus"], entry["total"])
+        assert checkpoint["model"]["name"] == entry["model"]
+        assert entry["teacher"] is None or entry_of(entry["teacher"])["stage"] == 0
 
 
-def test_the_short_name_stands_for_the_network(own_zoo, student):
-    add(student, "--name", "small", "--note", "a test")
-    found, checkpoint = load_model("zoo:small")
-    expected, _ = load_model(student)
-    assert all(torch.equal(found.state_dict()[key], value) for key, value in expected.state_dict().items())
-    assert checkpoint["trained_branches"] == [0, 1]
-    (entry,) = json.loads((own_zoo / "index.json").read_text())
-    assert (entry["relus"], entry["total"]) == relu_totals(expected)
-    assert entry["sha256"] == file_digest(own_zoo / "small.pth")
-    assert entry["seed"] == 5
-    assert entry["accuracy"] == {}  # nothing was measured, so nothing is claimed
-    assert entry["private"] is None
-    assert "`zoo:small`" in add_to_zoo.PAGE.read_text()
+def test_the_zoo_stays_small_and_has_nothing_else():
+    files = {path.name: path.stat().st_size for path in zoo_folder().iterdir()}
+    assert set(files) == {"index.json", *(entry["file"] for entry in read_index())}
+    assert sum(files.values()) < 20e6
+    assert max(files.values()) <= 2 * 2**20
 
 
-def test_no_path_of_the_machine_travels(own_zoo, student):
-    add(student, "--name", "small")
-    assert read_file("zoo:small")["args"] == {"kd_T": 4.0, "seed": 5}
-    assert b"somebody" not in (own_zoo / "small.pth").read_bytes() + (own_zoo / "index.json").read_bytes()
+def test_the_page_is_that_of_the_index():
+    remedy = "python -m helper.zoo_page makes it anew"
+    assert page_path().read_text(encoding="utf-8") == zoo_page(read_index()), remedy
 
 
-def test_a_name_is_taken_once_unless_it_is_replaced(own_zoo, student):
-    add(student, "--name", "small", "--note", "first")
-    with pytest.raises(UserError, match="--replace"):
-        add(student, "--name", "small")
-    add(student, "--name", "other")
-    add(student, "--name", "small", "--note", "second", "--replace")
-    assert [(entry["name"], entry["note"]) for entry in zoo.read_index(own_zoo)] == [
-        ("small", "second"),
-        ("other", None),
-    ]
+def test_networks_and_index_can_be_committed():
+    ignored = subprocess.run(["git", "check-ignore", "zoo/name.pth", "zoo/index.json"], cwd=ROOT, check=False)
+    assert ignored.returncode in (1, 128)  # 128: no git checkout
 
 
-def test_an_evaluation_of_other_weights_is_refused(own_zoo, student, tmp_path):
-    (tmp_path / "measurements.json").write_text(json.dumps({"checkpoint": "0" * 64, "cells": {}}))
-    with pytest.raises(UserError, match="not an evaluation of"):
-        add(student, "--name", "small", "--evaluation", tmp_path)
-    assert not own_zoo.exists()
+# A small one
 
 
-def test_a_damaged_file_and_an_unknown_name_are_said(own_zoo, student):
-    add(student, "--name", "small")
-    with pytest.raises(UserError, match="did you mean zoo:small"):
-        load_model("zoo:smal")
-    with open(own_zoo / "small.pth", "ab") as file:
-        file.write(b"x")
-    with pytest.raises(UserError, match="is not the file that the index describes"):
-        load_model("zoo:small")
+def test_a_short_name_stands_for_the_file(zoo):
+    file = zoo("teacher")
+    assert zoo_file("teacher") == file
+    named, straight = load_model("zoo:teacher"), load_model(file)
+    assert all(torch.equal(a, b) for a, b in zip(named[0].parameters(), straight[0].parameters(), strict=True))
+    assert read_checkpoint("zoo:teacher")["dataset"] == "digits"
+    assert load_teacher("zoo:teacher", named[0].spec, "Customresnet8")[1]["model"]["name"] == "resnet8"
+    assert export_model.parse_args(["zoo:teacher", "--format", "npz", "--out", "x"]).checkpoint == file
+    assert checkpoint_name(file) == "zoo_teacher"
+
+
+def test_an_unknown_name_lists_those_that_there_are(zoo, monkeypatch):
+    zoo("teacher"), zoo("student")
+    with pytest.raises(UserError, match=r"zoo:techer: .*did you mean zoo:teacher\? the zoo has teacher, student"):
+        load_model("zoo:techer")
+    with pytest.raises(UserError, match=r"zoo:: no such network"):
+        load_model("zoo:")
+    monkeypatch.setenv("RLNET_ZOO", "/nowhere")
+    with pytest.raises(UserError, match="the zoo has none yet"):
+        load_model("zoo:teacher")
+
+
+def test_a_damaged_or_missing_file_is_refused(zoo):
+    file = zoo("teacher")
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+    with pytest.raises(UserError, match=r"zoo:teacher: .*damaged"):
+        load_model("zoo:teacher")
+    file.unlink()
+    with pytest.raises(UserError, match=r"zoo:teacher: .*teacher\.pth is missing"):
+        load_model("zoo:teacher")
 
 
 @pytest.mark.parametrize(
-    "command",
+    "index", ["{", '{"name": 1}', '[{"name": "x"}]', '[{"name": "x", "file": "../x", "sha256": ""}]', "[1]", "1"]
+)
+def test_a_damaged_index_is_refused(index, zoo):
+    zoo("teacher")
+    (zoo_folder() / "index.json").write_text(index)
+    with pytest.raises(UserError, match=r"index\.json: not an index of networks"):
+        load_model("zoo:teacher")
+
+
+@pytest.mark.parametrize(
+    ("script", "more", "options"),
     [
-        "validate_common_corruptions.py --path zoo:none_such",
-        "measure_private_inference.py --path zoo:none_such",
-        "export_model.py zoo:none_such --format npz --out /dev/null",
+        ("train_student_stage1_multigpu", "--model_s Customresnet8 --relu_budget 9", ["--path_t"]),
+        ("train_student_stage2_multigpu", "--model_s Customresnet8", ["--path_t", "--path_s_load"]),
+        ("validate_common_corruptions", "", ["--path"]),
+        ("measure_private_inference", "", ["--path"]),
     ],
 )
-def test_scripts_take_the_name(command):
-    assert "zoo:none_such: no such network" in fails(command)
+def test_every_option_that_takes_a_checkpoint_takes_a_short_name(script, more, options, zoo):
+    file, parse = zoo("teacher"), importlib.import_module(script).parse_args
+    for chosen in options:
+        names = {option: "zoo:teacher" if option == chosen else "x.pth" for option in options}
+        args = parse(f"{more} {' '.join(f'{option} {name}' for option, name in names.items())}".split())
+        found = getattr(args, chosen.removeprefix("--"))
+        assert file in (found, found[0] if isinstance(found, list) else None)
+    with pytest.raises(UserError, match="zoo:x: no such network"):
+        parse([*more.split(), *(word for option in options for word in (option, "zoo:x"))])
 
 
-@pytest.mark.parametrize("entry", ENTRIES, ids=[entry["name"] for entry in ENTRIES])
-def test_every_network_is_what_its_entry_says(entry):
-    model, checkpoint = load_model(f"zoo:{entry['name']}")
-    assert relu_totals(model) == (entry["relus"], entry["total"])
-    assert (checkpoint["model"]["name"], model.spec.branches) == (entry["model"], entry["branches"])
-    assert set(entry["accuracy"]) <= {str(branch) for branch in range(entry["branches"])}
+def test_a_network_of_the_zoo_is_measured_like_any_other(zoo, tmp_path):
+    file = zoo("student")
+    common = f"--path zoo:student --save_dir {tmp_path}"
+    main, parse = validate_common_corruptions.main, validate_common_corruptions.parse_args
+    small = "--attack_mode none --corruptions none --no_figures --limit_val_batches 1 --num_workers 0 --device cpu"
+    main(parse(f"{common} {small}".split()))
+    results = json.loads((tmp_path / "validation/zoo_student/results.json").read_text())
+    assert results["checkpoint_sha256"] == file_digest(file)
+    main, parse = measure_private_inference.main, measure_private_inference.parse_args
+    main(parse(f"{common} --network wan --estimate-only".split()))
+    assert (tmp_path / "private_inference/zoo_student_cheetah_estimate/estimate.json").is_file()
 
 
-def test_the_page_and_the_size_of_the_zoo():
-    assert add_to_zoo.PAGE.read_text() == add_to_zoo.zoo_page(ENTRIES)
-    assert {path.name for path in zoo.FOLDER.glob("*.pth")} == {entry["file"] for entry in ENTRIES}
-    assert sum(path.stat().st_size for path in zoo.FOLDER.glob("*.pth")) <= add_to_zoo.LARGEST_ZOO
+def test_a_network_made_of_one_of_the_zoo_is_written_elsewhere(zoo, tmp_path):
+    zoo("student")
+    before = sorted(zoo_folder().iterdir())
+    main, parse = interpolate_branches.main, interpolate_branches.parse_args
+    small = "--corruptions none --steps 1 --limit_val_batches 1 --num_workers 0 --device cpu"
+    main(parse(f"zoo:student --t 0.5 {small} --save_dir {tmp_path}".split()))
+    assert sorted(zoo_folder().iterdir()) == before
+    (file,) = tmp_path.glob("interpolation/*/student_t0.5.pth")
+    add_to_zoo(f"{file} --name single")
+    assert entry_of("single")["interpolation"]["t"] == 0.5
+    assert "between its branches at t = 0.5" in page_path().read_text()
+
+
+def test_a_wrong_name_is_one_line():
+    assert "zoo:x: no such network" in fails("export_model.py zoo:x --format npz --out x")
