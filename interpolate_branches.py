@@ -10,8 +10,8 @@ held-out images, and the attack goes against that very network; t is the one wit
 
 Writes a checkpoint of one branch, which every script takes, beside CHECKPOINT: <its name>_t0.4.pth, with --statistics
 estimate <its name>_t0.4_estimated.pth; and curve.json, curve.png and curve.pdf into
-save/interpolation/<run>_<checkpoint>/, where that of a network of the zoo goes too. A measurement that is finished is on disk at once: the same command goes on
-where a killed one was.
+save/interpolation/<run>_<checkpoint>/, where the checkpoint goes too if CHECKPOINT is one of the zoo. A measurement
+that is finished is on disk at once: the same command goes on where a killed one was.
 """
 
 from __future__ import annotations
