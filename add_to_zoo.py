@@ -16,15 +16,17 @@ import re
 import subprocess
 from pathlib import Path
 
-from helper import options
-from helper.checkpoint import load_model, packed, replace_file
+from helper import command_line
+from helper.checkpoint import packed
 from helper.errors import UserError
-from helper.files import file_digest
-from helper.relu_mask import relu_totals
-from helper.report import read_results
+from helper.files import file_digest, replace_file
 from helper.script import run_script
 from helper.zoo import PREFIX, entry_of, read_index, zoo_folder
-from helper.zoo_entry import (
+from masks.counting import relu_totals
+from models.restore import load_model
+from private_inference.costs.tables import read_costs
+from reporting.results import read_results
+from reporting.zoo_entry import (
     check_evaluation,
     check_trainings,
     kind_of_weights,
@@ -33,16 +35,18 @@ from helper.zoo_entry import (
     weights_alone,
     without_folders,
 )
-from helper.zoo_page import page_path, write_index
-from private_inference.cost_tables import read_costs
+from reporting.zoo_page import page_path, write_index
 
 LARGEST_FILE, LARGEST_ZOO = 2 * 2**20, 20 * 10**6  # bytes: everybody who clones the repository fetches them
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = options.Parser(__doc__)
+    parser = command_line.Parser(__doc__)
     parser.add_argument(
-        "checkpoint", type=options.checkpoint_file, metavar="CHECKPOINT", help=f"of any stage: {options.CHECKPOINT}"
+        "checkpoint",
+        type=command_line.checkpoint_file,
+        metavar="CHECKPOINT",
+        help=f"of any stage: {command_line.CHECKPOINT}",
     )
     parser.add_argument("--name", required=True, type=network_name, help=f"{PREFIX}NAME loads it")
     parser.add_argument(
@@ -70,7 +74,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--command", type=public_text, metavar="TEXT", help="how it was trained (default: from --training)"
     )
-    parser.add_argument("--hours", type=options.number, metavar="H", help="of training (default: from --training)")
+    parser.add_argument("--hours", type=command_line.number, metavar="H", help="of training (default: from --training)")
     parser.add_argument(
         "--note", type=public_text, metavar="TEXT", help="what a reader should know, such as 'short run: 8 epochs'"
     )

@@ -18,12 +18,13 @@ from time import perf_counter
 from dataset import dataset_spec
 from dataset.corrupted_sets import FOLDERS
 from dataset.corruptions import IMAGE_SIZES
-from helper import options
-from helper.relu_mask import relu_totals
-from helper.report import read_results
+from helper import command_line
 from helper.script import run_script
-from helper.tables import METRICS, percent, table
+from helper.text import percent, table
+from masks.counting import relu_totals
 from models import build_model, student_name
+from reporting.results import read_results
+from reporting.tables import METRICS
 
 ROBUST = "--augment_mode augmix --attack_mode pgd --use2BN"
 # Short one-cycle runs for the 1,442 digits; every other data set gets the scripts' own schedule. In float32 on any
@@ -37,7 +38,7 @@ SHORT = {
 
 
 def parse_args(argv: list[str] | None = None):
-    parser = options.Parser(__doc__)
+    parser = command_line.Parser(__doc__)
     parser.add_argument("--dataset", default="digits", help="default: digits")
     parser.add_argument("--model", default="resnet8", help="the teacher (default: resnet8)")
     parser.add_argument("--relu_share", type=float, default=0.15, help="ReLUs that the student keeps (default: 0.15)")

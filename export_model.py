@@ -3,9 +3,9 @@
     python export_model.py CHECKPOINT --format onnx --out model.onnx
     python export_model.py CHECKPOINT --format npz --out model.npz --branch 1
 
-npz is a list of plain steps with their arrays, for an engine of your own: private_inference/npz_file.py says what is in
-the file, and its load_program reads it. Images go in as pixels in [0, 1]. Nothing is written unless the network, read
-back, gives PyTorch's logits. ONNX needs two packages more: pip install -r requirements-export.txt
+npz is a list of plain steps with their arrays, for an engine of your own: private_inference/program/npz_file.py says
+what is in the file, and its load_program reads it. Images go in as pixels in [0, 1]. Nothing is written unless the
+network, read back, gives PyTorch's logits. ONNX needs two packages more: pip install -r requirements-export.txt
 """
 
 from __future__ import annotations
@@ -18,36 +18,47 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from helper import options
-from helper.checkpoint import load_model, replace_file
+from helper import command_line
 from helper.errors import UserError
-from helper.relu_mask import relu_counts, relu_totals
+from helper.files import replace_file
 from helper.script import run_script
-from helper.tables import table
+from helper.text import table
+from masks.counting import relu_counts, relu_totals
 from models.layers import Network, use_branch
-from private_inference.fuse import fuse, fused_in_words
-from private_inference.npz_file import load_program, write_program
-from private_inference.onnx_file import require_onnx, run_onnx, to_onnx
-from private_inference.plaintext import run
-from private_inference.program import Program, comparisons, macs
-from private_inference.trace import build_program
+from models.restore import load_model
+from private_inference.program.fuse import fuse, fused_in_words
+from private_inference.program.npz_file import load_program, write_program
+from private_inference.program.onnx_file import require_onnx, run_onnx, to_onnx
+from private_inference.program.plaintext import run
+from private_inference.program.steps import Program, comparisons, macs
+from private_inference.program.trace import build_program
 
 CHECKED_IMAGES = 4
 TOLERANCE = 1e-4  # of the largest logit; float32 sums in another order differ by some 1e-6
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = options.Parser(__doc__)
+    parser = command_line.Parser(__doc__)
     parser.add_argument(
-        "checkpoint", type=options.checkpoint_file, metavar="CHECKPOINT", help=f"of any stage: {options.CHECKPOINT}"
+        "checkpoint",
+        type=command_line.checkpoint_file,
+        metavar="CHECKPOINT",
+        help=f"of any stage: {command_line.CHECKPOINT}",
     )
     parser.add_argument("--format", choices=("onnx", "npz"), required=True)
     parser.add_argument("--out", type=Path, required=True, metavar="FILE")
     parser.add_argument(
-        "--branch", type=options.not_negative, default=0, metavar="N", help="the batch-norm branch (default: 0, clean)"
+        "--branch",
+        type=command_line.not_negative,
+        default=0,
+        metavar="N",
+        help="the batch-norm branch (default: 0, clean)",
     )
     parser.add_argument(
-        "--batch", type=options.positive, metavar="N", help="onnx: batches of exactly N images (default: of any size)"
+        "--batch",
+        type=command_line.positive,
+        metavar="N",
+        help="onnx: batches of exactly N images (default: of any size)",
     )
     parser.add_argument("--no_fuse", dest="fuse", action="store_false", help="leave convolutions as they are")
     return parser.parse_args(argv)

@@ -24,20 +24,9 @@ import torch
 
 from dataset import DatasetSpec, dataset_spec, heldout_split
 from dataset.batches import Loader
-from helper import options
-from helper.checkpoint import checkpoint_dataset, load_model, save_checkpoint
-from helper.data import evaluation_loader, evenly_spaced, read_judged, read_split
-from helper.distributed import Processes, start_processes
-from helper.engine import place_model, to_device
-from helper.errors import UserError
-from helper.evaluation_options import (
-    add_corruption_options,
-    add_evaluation_attack_options,
-    chosen_corruptions,
-    evaluation_attacks,
-)
-from helper.figure_style import save_figure
-from helper.interpolation import (
+from dataset.options import add_data_options
+from evaluation.data import evaluation_loader, evenly_spaced, read_judged, read_split
+from evaluation.interpolation import (
     best_point,
     check_branches,
     estimate_statistics,
@@ -46,26 +35,41 @@ from helper.interpolation import (
     score,
     single_checkpoint,
 )
-from helper.interpolation_points import Points
-from helper.interpolation_report import accuracy_over_t, curve_table
-from helper.measurements import open_measurements
-from helper.naming import checkpoint_name
-from helper.run import plain_arguments, versions, write_json
+from evaluation.interpolation_points import Points
+from evaluation.measurements import open_measurements
+from evaluation.options import (
+    add_corruption_options,
+    add_evaluation_attack_options,
+    chosen_corruptions,
+    evaluation_attacks,
+)
+from helper import command_line
+from helper.checkpoint import save_checkpoint
+from helper.command_line import add_run_options
+from helper.errors import UserError
+from helper.files import write_json
+from helper.machine import versions
+from helper.placement import place_model, to_device
+from helper.processes import Processes, start_processes
+from helper.run_folder import checkpoint_name, plain_arguments
 from helper.script import run_script
-from helper.tables import in_words
 from helper.zoo import in_zoo
 from models.layers import Network
+from models.restore import checkpoint_dataset, load_model
+from reporting.figure_style import save_figure
+from reporting.interpolation import accuracy_over_t, curve_table
+from reporting.tables import in_words
 
 SCHEMA = "rlnet-interpolation-1"
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = options.Parser(__doc__)
+    parser = command_line.Parser(__doc__)
     parser.add_argument(
         "checkpoint",
-        type=options.checkpoint_file,
+        type=command_line.checkpoint_file,
         metavar="CHECKPOINT",
-        help=f"of any stage, with 2 or 3 branches: {options.CHECKPOINT}",
+        help=f"of any stage, with 2 or 3 branches: {command_line.CHECKPOINT}",
     )
     parser.add_argument(
         "--out", type=Path, metavar="FILE", help="the one-branch checkpoint (default: CHECKPOINT's name with _t<t>)"
@@ -73,11 +77,15 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     group = parser.add_argument_group("interpolation")
     chosen = group.add_mutually_exclusive_group(required=True)
     chosen.add_argument(
-        "--weight", type=options.share, metavar="W", help="what AdvA counts against CA in the choice of t, 0 to 1"
+        "--weight", type=command_line.share, metavar="W", help="what AdvA counts against CA in the choice of t, 0 to 1"
     )
-    chosen.add_argument("--t", type=options.share, help="take this t, and measure there alone")
+    chosen.add_argument("--t", type=command_line.share, help="take this t, and measure there alone")
     group.add_argument(
-        "--grid", type=options.positive, default=11, metavar="N", help="try N values of t from 0 to 1 (default: 11)"
+        "--grid",
+        type=command_line.positive,
+        default=11,
+        metavar="N",
+        help="try N values of t from 0 to 1 (default: 11)",
     )
     group.add_argument(
         "--statistics",
@@ -87,12 +95,12 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         "without augmentation, in batches of --batch_size (default: interpolate)",
     )
     group.add_argument(
-        "--estimate_images", type=options.positive, default=2048, metavar="N", help="how many (default: 2048)"
+        "--estimate_images", type=command_line.positive, default=2048, metavar="N", help="how many (default: 2048)"
     )
     add_evaluation_attack_options(parser, ("fgsm", "pgd"), "the attack on the one-branch network")
     parser.add_argument(
         "--attack_images",
-        type=options.positive,
+        type=command_line.positive,
         default=512,
         metavar="N",
         help="attack N evenly spaced held-out images; CA is measured on all (default: 512)",
@@ -103,13 +111,13 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     add_corruption_options(group, severities=(3,))
     group.add_argument(
         "--corrupt_images",
-        type=options.positive,
+        type=command_line.positive,
         default=256,
         metavar="N",
         help="corrupt N evenly spaced held-out images (default: 256)",
     )
-    options.add_data_options(parser, dataset=None)
-    options.add_run_options(parser, evaluates=True)
+    add_data_options(parser, dataset=None)
+    add_run_options(parser, evaluates=True)
     return parser.parse_args(argv)
 
 

@@ -41,8 +41,8 @@ from dataset.corruption_writer import (
 )
 from dataset.corruptions import IMAGE_SIZES
 from dataset.corruptions.frost import load_frost
-from helper import options
-from helper.evaluation_options import add_corruption_options, chosen_corruptions
+from evaluation.options import add_corruption_options, chosen_corruptions
+from helper import command_line
 from helper.script import run_script
 from helper.stop import Stopped, StopSignal
 
@@ -59,7 +59,7 @@ def corruptible(name: str) -> str:
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = options.Parser(__doc__)
+    parser = command_line.Parser(__doc__)
     group = parser.add_argument_group("data")
     names = [spec.name for spec in DATASETS.values() if spec.image_size in IMAGE_SIZES]
     group.add_argument("--dataset", type=corruptible, choices=names, required=True, help="its test images are taken")
@@ -73,13 +73,13 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     group = parser.add_argument_group("corruptions")
     add_corruption_options(group)
     group.add_argument(
-        "--seed", type=options.seed, default=0, help="of all that is random in a corruption (default: 0)"
+        "--seed", type=command_line.seed, default=0, help="of all that is random in a corruption (default: 0)"
     )
     group = parser.add_argument_group("run")
-    cores = options.available_cores()
+    cores = command_line.available_cores()
     group.add_argument(
         "--workers",
-        type=options.positive,
+        type=command_line.positive,
         default=cores,
         metavar="N",
         help=f"processes that compute (default: {cores})",

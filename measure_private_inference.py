@@ -24,40 +24,40 @@ from dataclasses import asdict
 from pathlib import Path
 
 from dataset import DATASETS, dataset_spec
-from helper import options
+from helper import command_line
 from helper.errors import UserError
-from helper.naming import checkpoint_name
-from helper.run import write_json
+from helper.files import write_json
+from helper.run_folder import checkpoint_name
 from helper.script import run_script
-from helper.tables import table
-from private_inference.cost_report import CostReport
-from private_inference.measurement import Bench, estimates, first_images, load_subject, measured, unmeasured
-from private_inference.network import NETWORKS, Network, network
-from private_inference.parties import ENGINE_PYTHON, Assignment, check_engine
-from private_inference.protocols import PROTOCOLS
-from private_inference.rough_estimate import (
+from helper.text import table
+from private_inference.costs.estimate import (
     estimate_sentences,
     estimate_table,
     load_constants,
     rough_costs,
     rough_seconds,
 )
+from private_inference.costs.link import NETWORKS, Network, network
+from private_inference.costs.measurement import Bench, estimates, first_images, load_subject, measured, unmeasured
+from private_inference.costs.report import CostReport
+from private_inference.engine.parties import ENGINE_PYTHON, Assignment, check_engine
+from private_inference.engine.protocols import PROTOCOLS
 
 LOOPBACK = {"kind": "loopback", "name": None, "bandwidth": None, "rtt": None}
 NETWORK = {**LOOPBACK, "kind": "network"}
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = options.Parser(__doc__)
+    parser = command_line.Parser(__doc__)
     parser.add_argument(
         "--path",
         nargs="+",
-        type=options.checkpoint_file,
-        metavar=options.CHECKPOINT,
+        type=command_line.checkpoint_file,
+        metavar=command_line.CHECKPOINT,
         help="checkpoints of any stage; several: compared",
     )
     parser.add_argument(
-        "--branch", type=options.not_negative, default=0, metavar="N", help="batch-norm branch (default: 0)"
+        "--branch", type=command_line.not_negative, default=0, metavar="N", help="batch-norm branch (default: 0)"
     )
     parser.add_argument("--no_fuse", dest="fuse", action="store_false", help="leave convolutions as they are")
     parser.add_argument(
@@ -69,7 +69,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument(
         "--images",
-        type=options.positive,
+        type=command_line.positive,
         default=4,
         metavar="N",
         help="the first N test images, one after the other; the first is cold: it pays for the engine's one-off set-up "
@@ -77,7 +77,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument(
         "--timeout",
-        type=options.positive,
+        type=command_line.positive,
         default=120,
         metavar="SECONDS",
         help="wait for the other party at most so long (default: 120)",
@@ -103,7 +103,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         "--estimate-only",
         "--estimate_only",
         action="store_true",
-        help="run nothing: estimate from the constants in private_inference/constants.yaml",
+        help="run nothing: estimate from the constants in private_inference/costs/constants.yaml",
     )
 
     group = parser.add_argument_group("one party alone")
@@ -120,7 +120,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     group.add_argument("--no_download", action="store_true", help="never fetch a missing data set")
     group.add_argument("--save_dir", default="save", metavar="DIR", help="default: save")
     group.add_argument(
-        "--run_name", type=options.folder_name, help="name of the folder (default: built from the options)"
+        "--run_name", type=command_line.folder_name, help="name of the folder (default: built from the options)"
     )
     group.add_argument("--again", action="store_true", help="measure checkpoints again that the folder holds already")
     args = parser.parse_args(argv)

@@ -13,19 +13,19 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from helper import options
-from helper.checkpoint import replace_file
-from helper.comparability import Run
+from helper import command_line
 from helper.errors import UserError
-from helper.report import read_results
-from helper.report_page import page
-from helper.report_sections import comparison, run_section
-from helper.run import read_log
+from helper.files import replace_file
+from helper.run_folder import read_log
 from helper.script import run_script
+from reporting.comparability import Run
+from reporting.page import page
+from reporting.results import read_results
+from reporting.sections import comparison, run_section
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = options.Parser(__doc__)
+    parser = command_line.Parser(__doc__)
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="the folder of a run, or its results.json")
     parser.add_argument("--out", type=Path, default=Path("report.html"), metavar="FILE", help="default: report.html")
     parser.add_argument("--title", default="RLNet results", help="default: RLNet results")

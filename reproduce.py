@@ -18,11 +18,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-from helper import options
+from helper import command_line
 from helper.errors import UserError
-from helper.lock import lock_folder
+from helper.files import lock_folder
 from helper.script import run_script
-from private_inference.parties import ENGINE_PYTHON
+from private_inference.engine.parties import ENGINE_PYTHON
 from reproduction.config import config_names, read_config
 from reproduction.costs import estimate, in_words
 from reproduction.ledger import Ledger
@@ -42,7 +42,7 @@ def duration(text: str) -> float:
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = options.Parser(__doc__)
+    parser = command_line.Parser(__doc__)
     parser.add_argument(
         "--config", required=True, metavar="NAME", help=f"{', '.join(config_names())}, or a .yaml file like those"
     )
@@ -58,7 +58,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument(
         "--threads",
-        type=options.positive,
+        type=command_line.positive,
         metavar="N",
         help="of every step: 1 beside other work on a shared machine (default: what torch takes)",
     )

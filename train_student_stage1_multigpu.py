@@ -19,39 +19,36 @@ from dataclasses import asdict
 import torch
 
 from dataset import dataset_spec
-from helper import options
-from helper.acceleration import settle_acceleration, settle_precision
-from helper.data import training_loaders
-from helper.distributed import start_processes
+from helper import command_line
 from helper.errors import UserError
-from helper.naming import budget_label, checkpoint_stem, student_folder, student_tag
-from helper.relu_mask import (
-    FeatureDifferenceSearch,
-    allocate_budget,
-    budget_from_fractions,
-    interpolate_profile,
-    set_random_masks,
-)
-from helper.run import RunFolder
+from helper.processes import start_processes
+from helper.run_folder import RunFolder
 from helper.script import run_script
-from helper.stage import (
+from masks.allocation import allocate_budget, budget_from_fractions, interpolate_profile
+from masks.feature_difference import FeatureDifferenceSearch
+from masks.selection import set_random_masks
+from models import architecture_of, build_model
+from models.branches import branch_count
+from models.layers import Network, relu_sites
+from sensitivity import load_budget, load_profile
+from training.acceleration import settle_acceleration, settle_precision
+from training.data import training_loaders
+from training.naming import budget_label, checkpoint_stem, student_folder, student_tag
+from training.options import add_distillation_options, add_training_options, training_attack
+from training.stage import (
     model_spec,
     prepare_parallel,
     prepare_teacher,
     settle_distillation,
     train_and_report,
 )
-from helper.step import Task
-from helper.training_options import add_distillation_options, add_training_options, training_attack
-from models import architecture_of, build_model
-from models.layers import Network, relu_sites
-from sensitivity import load_budget, load_profile
+from training.step import Task
 
 COMPARED_VIEW = {"feat_diff_nat": "clean", "feat_diff_adv": "adv"}
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = options.Parser(__doc__)
+    parser = command_line.Parser(__doc__)
     parser.add_argument(
         "--model_s", required=True, help="the student, Custom<teacher>: CustomResNet18, Customvgg16, ..."
     )
@@ -81,19 +78,19 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     )
     search.add_argument(
         "--mask_freeze_epochs",
-        type=options.positive,
+        type=command_line.positive,
         metavar="N",
         help="train the last N epochs under a frozen mask (default: a tenth of the epochs, at least 1)",
     )
     search.add_argument(
         "--mask_patience_tol",
-        type=options.number,
+        type=command_line.number,
         default=0.001,
         metavar="D",
         help="freeze the mask earlier when less than this share of its positions changes ... (default: 0.001)",
     )
     search.add_argument(
-        "--mask_patience", type=options.positive, default=5, metavar="N", help="... N epochs in a row (default: 5)"
+        "--mask_patience", type=command_line.positive, default=5, metavar="N", help="... N epochs in a row (default: 5)"
     )
     search.add_argument(
         "--init_student",
@@ -142,7 +139,7 @@ def main(args: argparse.Namespace) -> None:
 
     # Student, its budget and first mask
     torch.manual_seed(args.seed)
-    student = build_model(args.model_s, **asdict(model_spec(data, options.branch_count(args))))
+    student = build_model(args.model_s, **asdict(model_spec(data, branch_count(args))))
     if args.init_student == "teacher":
         student.load_state_dict(teacher.state_dict())
     budget, label = settle_budget(args, student)

@@ -14,34 +14,34 @@ import argparse
 import torch
 
 from dataset import dataset_spec
-from helper import options
-from helper.acceleration import settle_acceleration, settle_precision
-from helper.checkpoint import load_model
-from helper.data import training_loaders
-from helper.distributed import start_processes
+from helper import command_line
 from helper.errors import UserError
-from helper.naming import checkpoint_stem, student_folder
-from helper.run import RunFolder
+from helper.processes import start_processes
+from helper.run_folder import RunFolder
 from helper.script import run_script
-from helper.stage import (
+from models.restore import load_model
+from training.acceleration import settle_acceleration, settle_precision
+from training.data import training_loaders
+from training.naming import checkpoint_stem, student_folder
+from training.options import add_distillation_options, add_training_options, training_attack
+from training.stage import (
     check_checkpoint,
     prepare_parallel,
     prepare_teacher,
     settle_distillation,
     train_and_report,
 )
-from helper.step import Task
-from helper.training_options import add_distillation_options, add_training_options, training_attack
+from training.step import Task
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = options.Parser(__doc__)
+    parser = command_line.Parser(__doc__)
     parser.add_argument("--model_s", required=True, help="the student, as stage 1 had it: CustomResNet18, ...")
     parser.add_argument(
         "--path_s_load",
         required=True,
-        type=options.checkpoint_file,
-        metavar=options.CHECKPOINT,
+        type=command_line.checkpoint_file,
+        metavar=command_line.CHECKPOINT,
         help="the student: a checkpoint of stage 1",
     )
     parser.add_argument(

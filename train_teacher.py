@@ -18,22 +18,23 @@ import torch
 
 from dataset import dataset_spec
 from distiller_zoo.modes import TEACHER_MODES
-from helper import options
-from helper.acceleration import settle_acceleration, settle_precision
-from helper.data import training_loaders
-from helper.distributed import start_processes
+from helper import command_line
 from helper.errors import UserError
-from helper.naming import checkpoint_stem, teacher_folder
-from helper.run import RunFolder
+from helper.processes import start_processes
+from helper.run_folder import RunFolder
 from helper.script import run_script
-from helper.stage import model_spec, prepare_parallel, settle_objective, train_and_report
-from helper.step import Task
-from helper.training_options import add_training_options, training_attack
 from models import architecture_of, build_model
+from models.branches import branch_count
+from training.acceleration import settle_acceleration, settle_precision
+from training.data import training_loaders
+from training.naming import checkpoint_stem, teacher_folder
+from training.options import add_training_options, training_attack
+from training.stage import model_spec, prepare_parallel, settle_objective, train_and_report
+from training.step import Task
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = options.Parser(__doc__)
+    parser = command_line.Parser(__doc__)
     parser.add_argument("--model", default="ResNet18", help="the network (default: ResNet18)")
     parser.add_argument(
         "--robust_train_mode",
@@ -41,7 +42,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         help="none, pgd (cross-entropy over the views) or trades (default: pgd with an attack, none without)",
     )
     parser.add_argument(
-        "--trades_lambda", type=options.number, default=6.0, help="weight of the KL of mode trades (default: 6)"
+        "--trades_lambda", type=command_line.number, default=6.0, help="weight of the KL of mode trades (default: 6)"
     )
     add_training_options(
         parser,
@@ -72,7 +73,7 @@ def main(args: argparse.Namespace) -> None:
 
     # Model
     torch.manual_seed(args.seed)
-    model = build_model(args.model, **asdict(model_spec(data, options.branch_count(args))))
+    model = build_model(args.model, **asdict(model_spec(data, branch_count(args))))
     acceleration = settle_precision(args, acceleration, model, processes)
     parallel = prepare_parallel(model, objective, processes, sync_bn=args.sync_bn, channels_last=args.channels_last)
     attack = training_attack(args)

@@ -20,47 +20,54 @@ from pathlib import Path
 from statistics import mean
 from time import perf_counter
 
+from attacks.autoattack import check_installed
 from dataset import dataset_spec
 from dataset.corrupted_sets import FOLDERS
 from dataset.corruptions import CORRUPTIONS, SEVERITIES
-from helper import options
-from helper.autoattack import check_installed
-from helper.checkpoint import checkpoint_branches, checkpoint_dataset, load_model, replace_file
-from helper.corruption_error import baseline_warnings, check_baseline, corruption_errors
-from helper.data import find_corrupted, read_judged
-from helper.distributed import start_processes
-from helper.engine import place_model
-from helper.errors import UserError
-from helper.evaluation import Evaluation
-from helper.evaluation_options import (
+from dataset.options import add_data_options
+from evaluation.corruption_error import baseline_warnings, check_baseline, corruption_errors
+from evaluation.data import find_corrupted, read_judged
+from evaluation.evaluation import Evaluation
+from evaluation.examples import example_columns
+from evaluation.measurements import open_measurements
+from evaluation.options import (
     add_corruption_options,
     add_evaluation_attack_options,
     chosen_corruptions,
     evaluation_attacks,
 )
-from helper.examples import example_columns
-from helper.figures import example_images, mask_maps, run_figures, save_figures
-from helper.measurements import open_measurements
-from helper.naming import checkpoint_name
-from helper.report import base_results, read_results
-from helper.run import read_log, write_json
+from evaluation.self_checks import warnings_of
+from helper import command_line
+from helper.command_line import add_run_options
+from helper.errors import UserError
+from helper.files import replace_file, write_json
+from helper.placement import place_model
+from helper.processes import start_processes
+from helper.run_folder import checkpoint_name, read_log
 from helper.script import run_script
-from helper.self_checks import warnings_of
-from helper.tables import corruption_table, counted, results_csv, results_table
 from models import STUDENTS
+from models.branches import add_branch_options, branch_count
+from models.restore import checkpoint_branches, checkpoint_dataset, load_model
+from reporting.figures import example_images, mask_maps, run_figures, save_figures
+from reporting.results import base_results, read_results
+from reporting.tables import corruption_table, counted, results_csv, results_table
 
 MODES = {False: "Normal_Network", True: "Custom_Network"}  # by whether the model is a masked student
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = options.Parser(__doc__)
+    parser = command_line.Parser(__doc__)
     parser.add_argument(
-        "--path", required=True, type=options.checkpoint_file, metavar=options.CHECKPOINT, help="the checkpoint"
+        "--path",
+        required=True,
+        type=command_line.checkpoint_file,
+        metavar=command_line.CHECKPOINT,
+        help="the checkpoint",
     )
     parser.add_argument("--model", help="its model, to make sure (default: what the checkpoint says)")
     parser.add_argument("--validate_mode", choices=MODES.values(), help="all-ReLU or masked network, to make sure")
     parser.add_argument("--no_figures", action="store_true", help="write no figures")
-    options.add_branch_options(parser)
+    add_branch_options(parser)
     add_evaluation_attack_options(parser)
     group = parser.add_argument_group("corruptions")
     add_corruption_options(group)
@@ -75,15 +82,15 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         metavar="FILE",
         help="results.json of another network on the same corruptions: gives mCE and relative mCE",
     )
-    options.add_data_options(parser, dataset=None, select_on="test")
-    options.add_run_options(parser, evaluates=True)
+    add_data_options(parser, dataset=None, select_on="test")
+    add_run_options(parser, evaluates=True)
     return parser.parse_args(argv)
 
 
 def check_options(args: argparse.Namespace, checkpoint: dict) -> None:
     """Raise UserError, naming both values, for an option that contradicts the checkpoint."""
     name, branches = checkpoint["model"]["name"], checkpoint["model"]["branches"]
-    given = options.branch_count(args)
+    given = branch_count(args)
     for option, value, stored in (
         ("--model", args.model, name),
         ("--validate_mode", args.validate_mode, MODES[name in STUDENTS]),

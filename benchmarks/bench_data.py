@@ -32,20 +32,20 @@ from dataset.augmix import augmix
 from dataset.batch_augmix import NUMBERS, draw, mix
 from dataset.crops import padded_crop, random_flip
 from dataset.device_loader import PLACING, placed
-from dataset.views import to_tensor
-from helper import options
-from helper.distributed import start_processes
+from dataset.loaders import to_tensor
+from helper import command_line
 from helper.hash_random import uniform
+from helper.processes import start_processes
 from helper.script import run_script
 
 SIZE = 32
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = options.Parser(__doc__)
-    parser.add_argument("--images", type=options.positive, default=2048, help="a turn (default: 2048)")
-    parser.add_argument("--batch_size", type=options.positive, default=128, help="default: 128")
-    parser.add_argument("--workers", type=options.positive, default=2, help="of the first two (default: 2)")
+    parser = command_line.Parser(__doc__)
+    parser.add_argument("--images", type=command_line.positive, default=2048, help="a turn (default: 2048)")
+    parser.add_argument("--batch_size", type=command_line.positive, default=128, help="default: 128")
+    parser.add_argument("--workers", type=command_line.positive, default=2, help="of the first two (default: 2)")
     add_timing_options(
         parser,
         threads="of the third, on a CPU. More than one pay only on idle cores: where other work competes, threads that "

@@ -3,7 +3,7 @@
     python -m benchmarks.bench_eval
     python -m benchmarks.bench_eval --model CustomResNet18 --kept 0.15 --device cuda --images 10000 --out FILE
 
-    clean         one pass over --images: `plain`, and `ours` (helper.engine.evaluate)
+    clean         one pass over --images: `plain`, and `ours` (evaluation.accuracy.evaluate)
     pgd           PGD of --steps on --attack_images, and the prediction after it: `plain`, and `ours`. A step is one of
                   a whole batch, a forward-backward one of an image
     cell          a pass over one cell of the corruption table, --images from a memory-mapped array: read by `workers`,
@@ -28,20 +28,21 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from attacks.attack import AttackSettings, cross_entropy_per_image, sample_noise
 from benchmarks.bench_data import SIZE
 from benchmarks.frame import add_timing_options, describe_machine, write_figures
 from benchmarks.turns import medians, speed_ratios, take_turns
 from dataset import ArraySource, dataset_spec
 from dataset.corrupted_sets import open_corrupted_set
 from dataset.corruptions import CORRUPTIONS, SEVERITIES, corrupt, load_frost
-from helper import options
-from helper.acceleration import full_precision
-from helper.attack import AttackSettings, cross_entropy_per_image, sample_noise
-from helper.data import evaluation_loader
-from helper.distributed import Processes, start_processes
-from helper.engine import evaluate, place_model
-from helper.relu_mask import set_random_masks
+from evaluation.accuracy import evaluate
+from evaluation.data import evaluation_loader
+from helper import command_line
+from helper.placement import place_model
+from helper.precision import full_precision
+from helper.processes import Processes, start_processes
 from helper.script import run_script
+from masks.selection import set_random_masks
 from models import ARCHITECTURES, STUDENTS, build_model
 from models.layers import relu_sites
 
@@ -50,16 +51,16 @@ CELL = "fog"  # which one makes no difference to reading it
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = options.Parser(__doc__)
+    parser = command_line.Parser(__doc__)
     parser.add_argument("--model", choices=[*ARCHITECTURES, *STUDENTS], default="resnet20", help="default: resnet20")
-    parser.add_argument("--kept", type=options.pixels, default=1.0, help="share of its ReLUs (default: 1)")
-    parser.add_argument("--images", type=options.positive, default=1024, help="default: 1024")
-    parser.add_argument("--attack_images", type=options.positive, default=128, help="default: 128")
-    parser.add_argument("--corrupted_images", type=options.positive, default=256, help="default: 256")
+    parser.add_argument("--kept", type=command_line.pixels, default=1.0, help="share of its ReLUs (default: 1)")
+    parser.add_argument("--images", type=command_line.positive, default=1024, help="default: 1024")
+    parser.add_argument("--attack_images", type=command_line.positive, default=128, help="default: 128")
+    parser.add_argument("--corrupted_images", type=command_line.positive, default=256, help="default: 256")
     parser.add_argument("--severity", type=int, choices=SEVERITIES, default=3, help="default: 3")
-    parser.add_argument("--steps", type=options.positive, default=20, help="of PGD (default: 20)")
-    parser.add_argument("--batch_size", type=options.positive, default=128, help="default: 128")
-    parser.add_argument("--num_workers", type=options.positive, default=2, help="default: 2")
+    parser.add_argument("--steps", type=command_line.positive, default=20, help="of PGD (default: 20)")
+    parser.add_argument("--batch_size", type=command_line.positive, default=128, help="default: 128")
+    parser.add_argument("--num_workers", type=command_line.positive, default=2, help="default: 2")
     add_timing_options(parser)
     return parser.parse_args(argv)
 

@@ -30,8 +30,8 @@ from torch import Tensor, nn
 
 from benchmarks.frame import add_timing_options, describe_machine, write_figures
 from benchmarks.turns import medians, speed_ratios, take_turns
-from helper import options
-from helper.distributed import start_processes
+from helper import command_line
+from helper.processes import start_processes
 from helper.script import run_script
 from models import ARCHITECTURES, build_model
 from models.layers import BranchNorm2d, MaskedReLU, relu_sites
@@ -44,15 +44,15 @@ SPECIAL = (0.0, -0.0, math.inf, -math.inf, math.nan)
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = options.Parser(__doc__)
+    parser = command_line.Parser(__doc__)
     parser.add_argument(
         "--model", choices=ARCHITECTURES, default="ResNet18", help="its sites are taken (default: ResNet18)"
     )
     parser.add_argument("--image_size", type=int, default=32, help="default: 32")
-    parser.add_argument("--batch_size", type=options.positive, default=64, help="default: 64")
-    parser.add_argument("--kept", type=options.pixels, default=0.15, help="share of ReLUs (default: 0.15)")
+    parser.add_argument("--batch_size", type=command_line.positive, default=64, help="default: 64")
+    parser.add_argument("--kept", type=command_line.pixels, default=0.15, help="share of ReLUs (default: 0.15)")
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32", help="default: float32")
-    parser.add_argument("--calls", type=options.positive, default=3, help="a turn (default: 3)")
+    parser.add_argument("--calls", type=command_line.positive, default=3, help="a turn (default: 3)")
     add_timing_options(parser, repeats=7)
     return parser.parse_args(argv)
 

@@ -9,7 +9,7 @@ line of the ladder has the measures of those above it too:
 
     reference      benchmarks/plain_step.py: float32, a forward pass a view, gradients of all weights in the attack
     frozen         no gradients of weights in the attack
-    one forward    helper/step.py: the views in one pass; fused SGD; sums on the device
+    one forward    training/step.py: the views in one pass; fused SGD; sums on the device
     channels_last  maps in the memory order (N, H, W, C)
     tf32           on a GPU: float32 multiplied as TF32
     bf16           --amp bf16
@@ -43,10 +43,10 @@ from benchmarks.frame import add_timing_options, describe_machine, write_figures
 from benchmarks.training_ladder import LADDER, MODES, Bench, Line, make_batches
 from benchmarks.turns import medians, speed_ratios, take_turns
 from dataset import DATASETS
-from helper import options
-from helper.acceleration import allow_tf32
-from helper.distributed import Processes, start_processes
+from helper import command_line
 from helper.errors import UserError
+from helper.precision import allow_tf32
+from helper.processes import Processes, start_processes
 from helper.script import run_script
 from models import ARCHITECTURES
 
@@ -59,8 +59,8 @@ TOLERANCE = {"none": 0.01, "bf16": 0.1}
 START_UP = """
 import os, runpy, sys
 import torch
-from helper.graphs import WARM_UPS
-from helper.update import Update
+from training.graphs import WARM_UPS
+from training.update import Update
 step, calls = Update.__call__, []
 def counted(update, *rest):
     calls.append(step(update, *rest) if update.recorded else None)
@@ -75,14 +75,14 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = options.Parser(__doc__)
+    parser = command_line.Parser(__doc__)
     parser.add_argument("--model", choices=ARCHITECTURES, default="ResNet18", help="the teacher (default: ResNet18)")
     parser.add_argument("--stages", type=int, nargs="+", choices=MODES, default=list(MODES), help="default: 0 1 2")
     parser.add_argument(
-        "--kept", type=options.pixels, default=0.15, help="share of the student's ReLUs (default: 0.15)"
+        "--kept", type=command_line.pixels, default=0.15, help="share of the student's ReLUs (default: 0.15)"
     )
-    parser.add_argument("--batch_size", type=options.positive, default=128, help="default: 128")
-    parser.add_argument("--steps", type=options.positive, default=7, help="of PGD (default: 7)")
+    parser.add_argument("--batch_size", type=command_line.positive, default=128, help="default: 128")
+    parser.add_argument("--steps", type=command_line.positive, default=7, help="of PGD (default: 7)")
     parser.add_argument("--dataset", choices=DATASETS, default="digits", help="of the start-up (default: digits)")
     parser.add_argument("--data_root", default="data", metavar="DIR", help="where it lies (default: data)")
     add_timing_options(parser, device="auto")

@@ -18,15 +18,15 @@ import numpy as np
 import yaml
 from sklearn.linear_model import LinearRegression
 
-from helper import options
-from helper.checkpoint import replace_file
+from helper import command_line
 from helper.errors import UserError
+from helper.files import replace_file
 from helper.script import run_script
-from helper.tables import table
-from private_inference.cost_tables import read_costs
-from private_inference.costs import Costs
-from private_inference.measurement import load_subject
-from private_inference.rough_estimate import CONSTANTS, group_of, rough_costs, sized_steps
+from helper.text import table
+from private_inference.costs.estimate import CONSTANTS, group_of, rough_costs, sized_steps
+from private_inference.costs.measurement import load_subject
+from private_inference.costs.tables import read_costs
+from private_inference.engine.cost import Costs
 
 # What a group's bytes, rounds and seconds may grow with.
 GROWS_WITH = {
@@ -51,7 +51,7 @@ NEGLIGIBLE = 1e-6  # share of the largest cost that a term never exceeds: roundi
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = options.Parser(__doc__)
+    parser = command_line.Parser(__doc__)
     parser.add_argument(
         "measured", nargs="+", type=Path, metavar="FILE", help="private_inference.json of loopback runs"
     )

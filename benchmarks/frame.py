@@ -7,19 +7,20 @@ from pathlib import Path
 
 import torch
 
-from helper import options
-from helper.run import processor_name, versions, write_json
+from helper import command_line
+from helper.files import write_json
+from helper.machine import processor_name, versions
 
 
 def add_timing_options(
-    parser: options.Parser, *, repeats: int = 5, device: str = "cpu", threads: str = "on a CPU"
+    parser: command_line.Parser, *, repeats: int = 5, device: str = "cpu", threads: str = "on a CPU"
 ) -> None:
     """`threads` says in the help what they are for."""
     group = parser.add_argument_group("measuring")
     group.add_argument(
-        "--repeats", type=options.positive, default=repeats, help=f"timed turns of each (default: {repeats})"
+        "--repeats", type=command_line.positive, default=repeats, help=f"timed turns of each (default: {repeats})"
     )
-    group.add_argument("--threads", type=options.positive, default=1, help=f"{threads} (default: 1)")
+    group.add_argument("--threads", type=command_line.positive, default=1, help=f"{threads} (default: 1)")
     group.add_argument(
         "--device",
         choices=("auto", "cpu", "cuda"),
@@ -33,7 +34,7 @@ def describe_machine(device: torch.device) -> dict:
     """What the figures were measured on, also printed."""
     machine = {
         "cpu": processor_name(),
-        "cores": options.available_cores(),
+        "cores": command_line.available_cores(),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
         "threads": torch.get_num_threads(),
         **versions(),

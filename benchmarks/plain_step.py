@@ -1,8 +1,8 @@
 """The reference of bench_train: the steps of the three stages with two batch-norm branches as plain code has them.
 
 Float32, kernel by kernel; a forward pass for every view; an attack that calls backward(), and so computes the weights'
-gradients too and throws them away, unless `frozen`. What it computes is what helper/step.py computes: bench_train holds
-the losses against each other.
+gradients too and throws them away, unless `frozen`. What it computes is what training/step.py computes: bench_train
+holds the losses against each other.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from attacks.attack import AttackSettings, cross_entropy_per_image, sample_noise
 from distiller_zoo.attention import attention_loss
 from distiller_zoo.kd import kl_divergence
 from distiller_zoo.modes import Weights
-from helper.attack import AttackSettings, cross_entropy_per_image, sample_noise
-from helper.relu_mask import site_maps
+from masks.watching import site_maps
 from models.layers import Network, use_branch
 
 CLEAN_BRANCH, ADV_BRANCH = 0, 1

@@ -15,25 +15,27 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
+from attacks.attack import AttackSettings
 from benchmarks.bench_data import SIZE
 from benchmarks.plain_step import PlainStep
 from dataset import ArraySource, dataset_spec
 from dataset.batches import ShardedBatches
 from dataset.device_loader import DeviceTrainLoader, ResidentImages
 from distiller_zoo.modes import Weights
-from helper.acceleration import Acceleration, allow_tf32
-from helper.attack import AttackSettings
-from helper.distributed import Processes
-from helper.engine import to_device
-from helper.graphs import WARM_UPS
-from helper.meter import EpochMeter
-from helper.objective import parse_objective
-from helper.relu_mask import FeatureDifferenceSearch, set_random_masks
-from helper.stage import prepare_parallel, prepare_teacher
-from helper.step import Task
-from helper.update import Update
+from helper.placement import to_device
+from helper.precision import allow_tf32
+from helper.processes import Processes
+from masks.feature_difference import FeatureDifferenceSearch
+from masks.selection import set_random_masks
 from models import build_model, student_name
 from models.layers import Network, relu_sites
+from training.acceleration import Acceleration
+from training.graphs import WARM_UPS
+from training.meter import EpochMeter
+from training.objective import parse_objective
+from training.stage import prepare_parallel, prepare_teacher
+from training.step import Task
+from training.update import Update
 
 DATA = dataset_spec("cifar10")
 MODES = {0: "pgd", 1: "rslad+ce", 2: "rslad+attn+augattn+ce"}
@@ -42,7 +44,7 @@ RATE = 1e-3
 
 @dataclass(frozen=True)
 class Line:
-    """One line of the ladder. `ours` is helper/step.py; before it comes the plain step."""
+    """One line of the ladder. `ours` is training/step.py; before it comes the plain step."""
 
     name: str
     ours: bool = True

@@ -19,7 +19,7 @@ from dataset.corrupted_sets import MANIFEST, read_array, read_manifest
 from dataset.corruption_writer import test_set_digest
 from dataset.corruptions import CORRUPTIONS, DETERMINISTIC, EXTRA_CORRUPTIONS, SEVERITIES
 from helper.errors import UserError
-from helper.tables import table
+from helper.text import table
 
 # Deterministic corruptions: libraries round differently, by one grey level. JPEG files of two encoders differ more.
 IDENTICAL = 98.5

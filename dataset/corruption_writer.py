@@ -24,10 +24,8 @@ from dataset.corrupted_sets import MANIFEST, MANIFEST_SCHEMA, MANIFEST_SETTINGS,
 from dataset.corruptions import corrupt
 from dataset.corruptions.frost import Frost
 from dataset.source import FileSource
-from helper.checkpoint import replace_file
 from helper.errors import UserError
-from helper.files import file_digest
-from helper.lock import lock_file
+from helper.files import file_digest, lock_file, replace_file
 
 JPEG_BYTES = 6144  # of a file of 64x64 pixels on disk, about; noise takes more, fog takes less
 GO_ON = "what is finished stays, and the same command goes on"

@@ -1,6 +1,6 @@
 """Data sets of small images held on the device, where whole batches are cropped, flipped and mixed: no workers.
 
-The batches hold the images that those of dataset/views.py hold, in the same order and with the same rows for each
+The batches hold the images that those of dataset/loaders.py hold, in the same order and with the same rows for each
 process. Crops, flips and AugMix follow the same distribution by other draws, which come from (seed, epoch, index of the
 image, view) alone here too, so that a batch does not depend on the device, on the number of processes, or on whether
 the run was interrupted.
@@ -46,7 +46,7 @@ class ResidentImages:
 
 
 class DeviceTrainLoader:
-    """Batches as `dataset.views.train_loader` gives them, made on the device.
+    """Batches as `dataset.loaders.train_loader` gives them, made on the device.
 
     `batch_sampler` says which, and has a `set_epoch(epoch, first_batch)`. `indices` are those of the source's images
     that are trained on; `flip` says whether a mirrored image is still one of its class.
@@ -85,7 +85,7 @@ class DeviceTrainLoader:
 
 
 class DeviceEvalLoader:
-    """Batches as `dataset.views.eval_loader` gives them, float for float, from images on the device."""
+    """Batches as `dataset.loaders.eval_loader` gives them, float for float, from images on the device."""
 
     def __init__(
         self, resident: ResidentImages, batch_sampler: ShardedEval, indices: Sequence[int] | np.ndarray | None = None

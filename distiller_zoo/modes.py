@@ -1,7 +1,7 @@
 """What every `--robust_train_mode` compares with what: a mode is a list of weighted terms.
 
 A term is `weight * mean over its view of kind(student, target)`. To add a mode, write one function here and enter it in
-MODES; to add a kind of loss, write its file beside this one and name it in helper/objective.py.
+MODES; to add a kind of loss, write its file beside this one and name it in training/objective.py.
 """
 
 from __future__ import annotations

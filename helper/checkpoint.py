@@ -6,53 +6,20 @@ Written to a temporary file, then renamed; read with weights_only=True, so that 
 from __future__ import annotations
 
 import io
-import os
 import pickle
 import warnings
 import zipfile
-from contextlib import suppress
-from dataclasses import asdict
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from helper.errors import UserError
+from helper.files import replace_file
 from helper.zoo import local_file
-from models import architecture_of, build_model
-from models.layers import ModelSpec, Network
-from models.torchvision_weights import from_torchvision, is_torchvision
 
 FORMAT = "rlnet-checkpoint"
 VERSION = 1
-
-
-def describe_model(name: str, model: Network) -> dict:
-    """The part of a checkpoint that rebuilds the network: its name, arguments and weights with bare keys."""
-    return {
-        "format": FORMAT,
-        "version": VERSION,
-        "model": {"name": name, **asdict(model.spec)},
-        "state_dict": {key: value.detach().cpu().clone() for key, value in model.state_dict().items()},
-    }
-
-
-def replace_file(path: Path, write) -> None:
-    """Let `write(file)` fill a temporary file beside `path`, then rename it; a failure leaves and loses nothing."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with open(temporary, "wb") as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException as error:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
-        if isinstance(error, OSError):
-            raise UserError(f"{path}: {error.strerror or error}; what was there before is intact") from error
-        raise
 
 
 def packed(checkpoint: dict) -> memoryview:
@@ -89,64 +56,12 @@ def read_checkpoint(path: str | Path) -> dict:
     """A checkpoint of ours, on the CPU. Raises UserError for a file that is missing, damaged, foreign or too new."""
     content = read_file(path)
     if not isinstance(content, dict) or content.get("format") != FORMAT:
-        hint = ""
-        if isinstance(content, dict) and is_torchvision(content):
-            hint = "; it is a torchvision state dict, which only --path_t takes"
+        bare = isinstance(content, dict) and content and all(isinstance(value, Tensor) for value in content.values())
+        hint = "; it is a bare state dict, which only --path_t takes" if bare else ""
         raise UserError(f"{path}: no checkpoint of this project{hint}")
     if content.get("version") != VERSION:
         raise UserError(f"{path}: checkpoint version {content.get('version')}, this code reads {VERSION}")
     return content
-
-
-def restore_model(checkpoint: dict, path: str | Path) -> Network:
-    """The network that a checkpoint describes, with its weights and masks."""
-    try:
-        arguments = dict(checkpoint["model"])
-        model = build_model(arguments.pop("name"), **arguments)
-        model.load_state_dict(checkpoint["state_dict"])
-    except UserError as error:
-        raise UserError(f"{path}: {error}") from error
-    except (LookupError, TypeError, AttributeError, RuntimeError) as error:
-        raise UserError(f"{path}: its weights do not fit the model it names ({error})") from error
-    return model
-
-
-def load_model(path: str | Path) -> tuple[Network, dict]:
-    """(network on the CPU, checkpoint) of any checkpoint of ours."""
-    checkpoint = read_checkpoint(path)
-    return restore_model(checkpoint, path), checkpoint
-
-
-def checkpoint_dataset(
-    checkpoint: dict, path: str | Path, given: str | None = None, remedy: str = "add --dataset"
-) -> str:
-    """What a checkpoint was trained on; `given` where it does not say, as one that was made by hand may not."""
-    name = checkpoint.get("dataset", given)
-    if name is None:
-        raise UserError(f"{path} does not name its data set; {remedy}")
-    return name
-
-
-def checkpoint_branches(checkpoint: dict) -> list[int]:
-    """The batch-norm branches that saw images in training; the first, where the checkpoint does not say."""
-    return checkpoint.get("trained_branches", [0])
-
-
-def load_teacher(path: str | Path, spec: ModelSpec, student: str) -> tuple[Network, dict]:
-    """A teacher for a student of that name: one of our checkpoints, or torchvision's own state dict of a ResNet.
-
-    A torchvision file names no model and no data set; it is taken as the student's architecture under `spec`, with one
-    branch.
-    """
-    content = read_file(path)
-    if not (isinstance(content, dict) and is_torchvision(content)):
-        return load_model(path)
-    name = architecture_of(student)
-    checkpoint = {"model": {"name": name, **asdict(spec), "branches": 1}, "origin": "torchvision"}
-    arguments = {key: value for key, value in checkpoint["model"].items() if key != "name"}
-    model = build_model(name, **arguments)
-    model.load_state_dict(from_torchvision(content, model))
-    return model, checkpoint
 
 
 def tensors_to_cpu(value: object) -> object:

@@ -9,8 +9,8 @@ from collections.abc import Callable
 
 import torch.distributed as dist
 
-from helper.distributed import wait_for_all
 from helper.errors import UserError
+from helper.processes import wait_for_all
 from helper.stop import Stopped
 
 

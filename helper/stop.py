@@ -6,7 +6,7 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from helper.distributed import any_process
+from helper.processes import any_process
 
 
 class Stopped(SystemExit):

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from dataset import dataset_spec, heldout_split, load_dataset
 from dataset.corruptions import CORRUPTIONS, SEVERITIES
 from helper.errors import UserError
-from helper.views import plan_views
+from models.branches import plan_views
 from reproduction.config import TRAININGS, Config
 from reproduction.ledger import Ledger
 from reproduction.runner import ROOT, child_environment

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from helper.errors import UserError
-from helper.run import write_json
+from helper.files import write_json
 from reproduction.steps import Step
 
 

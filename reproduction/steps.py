@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from dataset import dataset_spec
-from helper.naming import checkpoint_stem, run_folder
-from helper.relu_mask import relu_totals
+from helper.run_folder import run_folder
+from masks.counting import relu_totals
 from models import build_model, student_name
 from reproduction.config import TRAININGS, Config, Options, Round, relus_of
+from training.naming import checkpoint_stem
 
 SCRIPTS = ("train_teacher.py", "train_student_stage1_multigpu.py", "train_student_stage2_multigpu.py")
 

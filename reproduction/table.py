@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from helper.checkpoint import replace_file
 from helper.errors import UserError
-from helper.report import read_results
-from helper.tables import percent
-from private_inference.cost_tables import all_costs, read_costs
+from helper.files import replace_file
+from helper.text import percent
+from private_inference.costs.tables import all_costs, read_costs
+from reporting.results import read_results
 from reproduction.config import TRAININGS, Config
 from reproduction.ledger import Ledger
 from reproduction.steps import Row

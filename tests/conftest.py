@@ -10,25 +10,15 @@ os.environ.setdefault("OMP_NUM_THREADS", "2")
 
 import pytest
 import torch
-from torch import nn
-from zoos import add_to_zoo, save_digits_network
+from support.networks import randomise_norms
+from support.zoos import add_to_zoo, save_digits_network
 
-from helper.distributed import Processes
-from helper.objective import Objective
-from helper.stage import prepare_parallel
-from helper.step import Task
+from helper.processes import Processes
 from models import build_model
 from models.layers import Network
-
-
-def randomise_norms(model: nn.Module) -> None:
-    """Statistics and affine parameters that no two norms or branches share, so that a wrong one shows."""
-    for norm in model.modules():
-        if isinstance(norm, nn.BatchNorm2d):
-            nn.init.uniform_(norm.running_mean, -0.2, 0.2)
-            nn.init.uniform_(norm.running_var, 0.5, 1.5)
-            nn.init.uniform_(norm.weight, 0.5, 1.5)
-            nn.init.uniform_(norm.bias, -0.2, 0.2)
+from training.objective import Objective
+from training.stage import prepare_parallel
+from training.step import Task
 
 
 @pytest.fixture

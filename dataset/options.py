@@ -1,0 +1,54 @@
+"""The command line of everything that reads a data set."""
+
+from __future__ import annotations
+
+from dataset import DATASETS
+from helper.command_line import Parser, not_negative, positive
+from helper.machine import available_cores
+
+DATA_ON = ("auto", "device", "workers")
+
+
+def add_data_options(
+    parser: Parser, *, dataset: str | None, batch_size: int = 128, select_on: str = "heldout", augments: bool = False
+) -> None:
+    """`augments`: the script crops, flips and mixes images, and may do so in more than one place."""
+    group = parser.add_argument_group("data")
+    group.add_argument(
+        "--dataset", choices=DATASETS, default=dataset, help=f"default: {dataset or 'that of the checkpoint'}"
+    )
+    group.add_argument("--data_root", default="data", metavar="DIR", help="where data sets lie (default: data)")
+    group.add_argument("--no_download", action="store_true", help="never fetch a missing data set")
+    group.add_argument(
+        "--batch_size",
+        type=positive,
+        default=batch_size,
+        help=f"images a step over all processes together (default: {batch_size})",
+    )
+    workers = min(4, available_cores())
+    group.add_argument(
+        "--num_workers", type=not_negative, default=workers, help=f"loader processes per process (default: {workers})"
+    )
+    if augments:
+        group.add_argument(
+            "--data_on",
+            choices=DATA_ON,
+            default="auto",
+            help="where images are cropped, flipped and mixed. workers: one by one in --num_workers processes; device: "
+            "in whole batches where the network is, all images being held there (CIFAR takes 0.2 GB), which leaves the "
+            "cores alone. The order of images is the same, and so is the distribution of crops and AugMix, but not "
+            "the draws: a run goes on only with what it began with. auto: device on a GPU, but for ImageNet, which "
+            "is too large; workers on a CPU, where they run beside the training on other cores (default: auto)",
+        )
+    group.add_argument("--limit_train_batches", type=positive, metavar="N", help="at most N training batches an epoch")
+    group.add_argument("--limit_val_batches", type=positive, metavar="N", help="at most N batches in every evaluation")
+    group.add_argument(
+        "--select_on",
+        choices=("heldout", "test", "last"),
+        default=select_on,
+        help="what the best epoch is chosen on: heldout, a fixed tenth of the training set, then not trained on; test, "
+        "the published habit, which flatters; or last: no choice, the last epoch it is. In "
+        "validate_common_corruptions.py and interpolate_branches.py, heldout measures on that tenth, and the others on "
+        "the test set "
+        f"(default: {select_on})",
+    )

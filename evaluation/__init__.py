@@ -1,0 +1,1 @@
+"""What a network is worth, as functions of a network."""

@@ -1,0 +1,86 @@
+"""Mean corruption error against a baseline network (Hendrycks & Dietterich, ICLR 2019, section 4).
+
+With E the error at severity s of corruption c, f the network, b the baseline:
+
+    mCE          = mean over c of  sum_s E(f, s, c)            / sum_s E(b, s, c)
+    relative mCE = mean over c of  sum_s (E(f, s, c) - E(f))   / sum_s (E(b, s, c) - E(b))
+
+in per cent; E(f), E(b) are the clean errors. The baseline's branch is its clean one.
+"""
+
+from __future__ import annotations
+
+from statistics import mean
+
+from helper.errors import UserError
+from reporting.tables import counted, origin_in_words
+
+
+def corruption_errors(accuracy: dict, baseline: dict) -> tuple[dict, list[str]]:
+    """({'mCE': {branch: %}, 'relative_mCE': {branch: %}}, what stands in their way, in sentences).
+
+    A quotient whose denominator is not positive means nothing: that metric is then left out, and a sentence says so.
+    """
+    reference = baseline["accuracy"]
+    branch = min(reference["corruptions"], key=int)
+    rows, clean = reference["corruptions"][branch], reference["CA"][branch]
+    found, sentences = {}, []
+    for metric, drop in (("mCE", False), ("relative_mCE", True)):
+        below = {name: sum(_errors(row, clean if drop else None)) for name, row in counted(rows).items()}
+        unhurt = [name for name, value in below.items() if value <= 0]
+        if unhurt:
+            sentences.append(f"no {metric}: {', '.join(unhurt)} costs the baseline nothing")
+            continue
+        found[metric] = {
+            branch: 100
+            * mean(
+                sum(_errors(own[name], accuracy["CA"][branch] if drop else None)) / value
+                for name, value in below.items()
+            )
+            for branch, own in accuracy["corruptions"].items()
+        }
+    return found, sentences
+
+
+def _errors(row: list[float], clean: float | None) -> list[float]:
+    """Errors at all severities, or how far they lie above the clean error."""
+    return [100 - value if clean is None else clean - value for value in row]
+
+
+def check_baseline(results: dict, path: str, dataset: str, corruptions: list[str], severities: list[int]) -> None:
+    """Raises UserError where the baseline is of another data set, or lacks a cell of the table."""
+    if results["dataset"] != dataset:
+        raise UserError(f"--baseline {path} is on {results['dataset']}, this network is on {dataset}")
+    accuracy = results["accuracy"]
+    if "corruptions" not in accuracy:
+        raise UserError(f"--baseline {path} has no corruption table; measure it with the same corruptions first")
+    rows = next(iter(accuracy["corruptions"].values()))
+    if set(rows) != set(corruptions) or accuracy["severities"] != severities:
+        raise UserError(
+            f"--baseline {path} has {len(rows)} corruptions at severities {accuracy['severities']}, this evaluation "
+            f"{len(corruptions)} at {severities}; choose the same --corruptions and --severities"
+        )
+
+
+def baseline_warnings(results: dict, baseline: dict) -> list[str]:
+    """What makes the two not quite comparable."""
+    sentences = []
+    ours, theirs = results["corrupted_images"], baseline["corrupted_images"]
+    if any(ours[key] != theirs[key] for key in ("origin", "seed", "frost")) and not _same_bytes(ours, theirs):
+        sentences.append(
+            f"the baseline was measured on other corrupted images ({origin_in_words(theirs)}) than this network "
+            f"({origin_in_words(ours)})"
+        )
+    if results["accuracy"]["images"] != baseline["accuracy"]["images"]:
+        sentences.append(
+            f"the baseline was measured on {baseline['accuracy']['images']:,} images, this network on "
+            f"{results['accuracy']['images']:,}"
+        )
+    return sentences
+
+
+def _same_bytes(ours: dict, theirs: dict) -> bool:
+    """Generated on disk and generated on the fly are the same images, given the same seed and frost."""
+    return "published" not in (ours["origin"], theirs["origin"]) and all(
+        ours[key] == theirs[key] for key in ("seed", "frost")
+    )

@@ -1,0 +1,111 @@
+"""The measurements of one checkpoint on one test set, each on disk before the next begins."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from functools import partial
+
+from tqdm import tqdm
+
+from attacks.attack import AttackSettings
+from dataset import DatasetSpec, ImageSource
+from dataset.corrupted_sets import ArraySet, CorruptedSet, HeldSet
+from evaluation.accuracy import evaluate
+from evaluation.data import evaluation_loader
+from evaluation.measurements import Measurements
+from evaluation.self_checks import inspect
+from helper.processes import Processes, bar_options
+from models.layers import Network
+
+
+class Evaluation:
+    """`source`: the test images; `branches`: those of the network that were trained, and so are measured.
+
+    `about`: what else figures depend on, where several networks come from one checkpoint, or images are picked.
+    """
+
+    def __init__(
+        self,
+        model: Network,
+        branches: Sequence[int],
+        spec: DatasetSpec,
+        source: ImageSource,
+        measured: Measurements,
+        processes: Processes,
+        args: argparse.Namespace,
+        about: Mapping[str, object] | None = None,
+    ):
+        self.model, self.branches, self.spec, self.source = model, list(branches), spec, source
+        self.measured, self.processes, self.args = measured, processes, args
+        self.load = partial(evaluation_loader, args, spec, processes)
+        self.evaluate = partial(evaluate, model, processes=processes, seed=args.seed)
+        # What every figure depends on beside the weights.
+        images = self.load(source).batch_sampler.num_samples
+        self.images = {"of": "heldout" if args.select_on == "heldout" else "test", "images": images, **(about or {})}
+
+    def self_checks(self) -> dict:
+        return self.measured.take(
+            "self-checks",
+            lambda: inspect(self.model, self.load(self.source), self.processes, self.branches),
+            **self.images,
+        )
+
+    def clean(self) -> dict:
+        """{'images': n, 'CA': {branch: %}}"""
+        found = self.measured.take(
+            "clean",
+            lambda: self.evaluate(self.load(self.source), clean_branches=self.branches, description="clean"),
+            **self.images,
+        )
+        return {"images": found["images"], "CA": found["CA"]}
+
+    def attack(self, attack: AttackSettings) -> dict[str, float]:
+        """{branch: %}, every branch attacked through itself."""
+        settings = {**asdict(attack), **self.images, "seed": self.args.seed}
+        whole_batches = attack.name == "autoattack"
+        if whole_batches:
+            settings["batch_size"] = self.args.batch_size  # its random numbers are those of a batch
+        accuracy = {}
+        for branch in self.branches:
+            description = f"{attack.name} on branch {branch}"
+            found = self.measured.take(
+                description,
+                lambda branch=branch, description=description: self.evaluate(
+                    self.load(self.source, whole_batches=whole_batches),
+                    clean_branches=[],
+                    attack_branches=[branch],
+                    attack=attack,
+                    description=description,
+                ),
+                **settings,
+            )
+            accuracy |= found["AdvA"]
+        return accuracy
+
+    def corruptions(
+        self, corrupted: CorruptedSet, names: Sequence[str], severities: Sequence[int]
+    ) -> dict[str, dict[str, list[float]]]:
+        """{branch: {corruption: [% per severity]}}"""
+        # Images of a corrupted set have their network's size already.
+        load = partial(evaluation_loader, self.args, replace(self.spec, any_size=False), self.processes)
+        if isinstance(corrupted, ArraySet | HeldSet):
+            load = partial(load, workers=0)  # to start workers 75 times takes longer than to read arrays
+        table = {str(branch): {name: [] for name in names} for branch in self.branches}
+        cells = [(name, severity) for name in names for severity in severities]
+        with tqdm(cells, desc="corruptions", unit="cell", **bar_options(self.processes)) as bar:
+            for name, severity in bar:
+                cell = f"{name} {severity}"
+                bar.set_postfix_str(cell, refresh=False)
+                found = self.measured.take(
+                    cell,
+                    lambda name=name, severity=severity, cell=cell: self.evaluate(
+                        load(corrupted.source(name, severity)), clean_branches=self.branches, description=cell
+                    ),
+                    **self.images,
+                    corrupted=corrupted.identity(name, severity),
+                )
+                for branch, value in found["CA"].items():
+                    table[branch][name].append(value)
+        return table

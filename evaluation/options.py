@@ -1,0 +1,80 @@
+"""The command line of the scripts that corrupt and evaluate."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from attacks.attack import ATTACK_TITLES, AttackSettings
+from attacks.options import add_ball_options
+from dataset.corruptions import CORRUPTIONS, EXTRA_CORRUPTIONS, SEVERITIES
+from helper.command_line import Parser, positive
+from helper.errors import UserError
+
+EVERY_ATTACK = (
+    "the strongest attack; the weaker ones are run too, and compared with it: fgsm, pgd, autoattack (the standard one, "
+    "by its authors' package)"
+)
+
+
+def add_evaluation_attack_options(
+    parser: Parser, attacks: Sequence[str] = ("none", *ATTACK_TITLES), attack_help: str = EVERY_ATTACK
+) -> None:
+    group = add_ball_options(parser, attacks, "pgd", attack_help)
+    group.add_argument("--steps", "--eval_steps", type=positive, default=20, help="of PGD (default: 20)")
+    group.add_argument(
+        "--restarts",
+        type=positive,
+        default=1,
+        help="random starts of PGD, each on the images that withstood the ones before (default: 1)",
+    )
+
+
+def evaluation_attacks(args: argparse.Namespace) -> list[AttackSettings]:
+    """The attack that --attack_mode names after all weaker ones."""
+    attacks = [
+        AttackSettings("fgsm", args.eps, args.eps, 1),
+        AttackSettings("pgd", args.eps, args.step_size, args.steps, args.restarts),
+        AttackSettings("autoattack", args.eps, 0, 0),
+    ]
+    return attacks[: ("none", *ATTACK_TITLES).index(args.attack_mode)]
+
+
+def add_corruption_options(group, severities: Sequence[int] = SEVERITIES) -> None:
+    """Which corruptions, for the scripts that write them and that measure on them. `severities`: the default."""
+    group.add_argument(
+        "--corruptions",
+        nargs="+",
+        default=["common"],
+        metavar="NAME",
+        help=f"common, the 15 of the benchmark (default): {', '.join(CORRUPTIONS)}; extra: "
+        f"{', '.join(EXTRA_CORRUPTIONS)}; all; none; or single ones",
+    )
+    group.add_argument(
+        "--severities",
+        nargs="+",
+        type=int,
+        choices=SEVERITIES,
+        default=list(severities),
+        metavar="S",
+        help=f"of 1 to 5 (default: {'all' if tuple(severities) == SEVERITIES else ' '.join(map(str, severities))})",
+    )
+    group.add_argument(
+        "--frost_dir",
+        type=Path,
+        metavar="DIR",
+        help="the benchmark's frost photographs, frost1.png to frost5.jpg (default: none; a procedural frost stands "
+        "in, and figures on it cannot be compared with published ones)",
+    )
+
+
+def chosen_corruptions(names: Sequence[str]) -> list[str]:
+    """Names and groups of names to corruptions, each once, in the benchmark's order. Raises UserError for others."""
+    every = (*CORRUPTIONS, *EXTRA_CORRUPTIONS)
+    groups = {"common": CORRUPTIONS, "extra": EXTRA_CORRUPTIONS, "all": every, "none": ()}
+    for name in names:
+        if name not in groups and name not in every:
+            raise UserError(f"--corruptions {name}: known are {', '.join((*groups, *every))}")
+    chosen = {corruption for name in names for corruption in groups.get(name, (name,))}
+    return [corruption for corruption in every if corruption in chosen]

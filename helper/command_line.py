@@ -1,0 +1,142 @@
+"""The command line, in groups that the scripts share."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from collections.abc import Sequence
+from fractions import Fraction
+from pathlib import Path
+
+from helper.zoo import PREFIX, local_file
+
+CHECKPOINT = f"FILE|{PREFIX}NAME"  # what `checkpoint_file` takes
+
+
+class Parser(argparse.ArgumentParser):
+    """Defaults in the help, no abbreviated options, and one line on stderr for a wrong one.
+
+    `presets`: name -> {option: value}, what --preset puts in the place of defaults. Options that are given win.
+    """
+
+    def __init__(self, description: str):
+        super().__init__(
+            description=description,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+        )
+        self.presets: dict[str, dict[str, object]] = {}
+
+    def parse_args(self, argv: Sequence[str] | None = None) -> argparse.Namespace:
+        args = super().parse_args(argv)
+        if preset := self.presets.get(getattr(args, "preset", None)):
+            self.set_defaults(**preset)
+            args = super().parse_args(argv)
+        return args
+
+    def error(self, message: str):
+        self.exit(2, f"error: {' '.join(message.split())} (--help explains the options)\n")
+
+
+def pixels(text: str) -> float:
+    """'8/255' or '0.03', in units of the pixel range."""
+    try:
+        value = float(Fraction(text))
+    except ZeroDivisionError as error:
+        raise ValueError(text) from error
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"{text} does not lie in [0, 1]; write 8/255 or 0.0314")
+    return value
+
+
+def positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not 1 or more")
+    return value
+
+
+def not_negative(text: str) -> int:
+    value = int(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"{text} is negative")
+    return value
+
+
+def seed(text: str) -> int:
+    value = not_negative(text)
+    if value >= 2**32:  # the attack's noise is drawn from 32 bits of it
+        raise argparse.ArgumentTypeError(f"{text} is not below 2**32")
+    return value
+
+
+def number(text: str) -> float:
+    """A weight or a rate: finite, and not negative."""
+    value = float(text)
+    if not 0 <= value < math.inf:
+        raise argparse.ArgumentTypeError(f"{text} is not a number from 0 up")
+    return value
+
+
+def share(text: str) -> float:
+    value = float(text)
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"{text} does not lie in [0, 1]")
+    return value
+
+
+def decay(text: str) -> float:
+    value = number(text)
+    if value >= 1:
+        raise argparse.ArgumentTypeError(f"{text} is not below 1; 0.999 averages over about 1,000 steps")
+    return value
+
+
+def epoch_list(text: str) -> list[float]:
+    """'150,180,210'; an empty text is no epoch at all."""
+    return [number(part) for part in text.split(",") if part.strip()]
+
+
+def folder_name(text: str) -> str:
+    """One name: a path could name, and so move aside, a folder that is no run."""
+    if Path(text).name != text or text == "..":
+        raise argparse.ArgumentTypeError(f"'{text}' is not the name of a folder; --save_dir says where it lies")
+    return text
+
+
+def checkpoint_file(text: str) -> Path:
+    """A path, or the 'zoo:NAME' of a network that comes with the repository, which stands for the path of its file."""
+    return local_file(text)
+
+
+# argparse names the type in its error line
+for kind in (positive, not_negative, seed):
+    kind.__name__ = "whole number"
+pixels.__name__, epoch_list.__name__ = "fraction", "list of epochs"
+
+
+def add_run_options(parser: Parser, *, evaluates: bool = False) -> None:
+    group = parser.add_argument_group("run")
+    group.add_argument("--save_dir", default="save", metavar="DIR", help="where runs are written (default: save)")
+    group.add_argument(
+        "--run_name", type=folder_name, help="name of this run's folder (default: built from the options)"
+    )
+    group.add_argument(
+        "--resume",
+        metavar="auto|FILE",
+        help="auto, as without it: go on with what is measured already; FILE: with the measurements in FILE"
+        if evaluates
+        else "auto: go on from this run's last checkpoint, if there is one; FILE: with the run of that *_last.pth. "
+        "Without --resume an earlier run of the same name is moved aside, never overwritten",
+    )
+    group.add_argument(
+        "--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: a GPU where there is one"
+    )
+    group.add_argument("--seed", type=seed, default=0, help="of weights, masks, order, augmentation, attack starts")
+    group.add_argument(
+        "--print_freq", type=positive, default=10, metavar="N", help="renew the bar's figures every N steps"
+    )
+    group.add_argument(
+        "--save_freq", type=positive, default=1000, metavar="N", help="a checkpoint every N steps within an epoch too"
+    )
+    group.add_argument("--local-rank", "--local_rank", type=int, help="set by torch.distributed.launch")

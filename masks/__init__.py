@@ -1,0 +1,1 @@
+"""ReLU masks: counting, watching and comparing them, budgets, and one search a file."""

@@ -1,0 +1,69 @@
+"""ReLU budgets: a number k_l of ReLUs per layer (SENet: Kundu et al., ICLR 2023, arXiv 2301.09254)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from torch import nn
+
+from helper.errors import UserError
+from models.layers import relu_sites
+
+
+def check_layers(found: int, model: nn.Module, what: str) -> None:
+    """Raise UserError unless `found`, the length of a list that `what` names, is the number of ReLU layers."""
+    layers = len(relu_sites(model))
+    if found != layers:
+        raise UserError(f"{what} names {found} ReLU layers, this network has {layers}")
+
+
+def budget_from_fractions(model: nn.Module, fractions: Sequence[float], source: str) -> list[int]:
+    """k_l = floor(s_l * C*H*W) for every layer. Raises UserError for a list of another length or outside [0, 1]."""
+    check_layers(len(fractions), model, source)
+    for fraction in fractions:
+        if not 0 <= fraction <= 1:
+            raise UserError(f"{source}: {fraction} is no fraction between 0 and 1")
+    return [
+        math.floor(fraction * site.total) for fraction, site in zip(fractions, relu_sites(model).values(), strict=True)
+    ]
+
+
+def allocate_budget(model: nn.Module, total: int, profile: Sequence[float]) -> list[int]:
+    """Exactly `total` ReLUs as k_l = min(N_l, kappa * eta_l), `profile` being eta, with kappa solved for the total.
+
+    What flooring leaves over goes to the layers with the largest remainders. Raises UserError for a total that the
+    network does not have.
+    """
+    check_layers(len(profile), model, "the sensitivity profile")
+    sizes = [site.total for site in relu_sites(model).values()]
+    if not 0 <= total <= sum(sizes):
+        raise UserError(f"--relu_budget {total}: this network has {sum(sizes)} ReLUs")
+    # A layer fills up at kappa = N_l / eta_l; settle layers in that order, until kappa stays below the next one's.
+    order = sorted(range(len(sizes)), key=lambda layer: sizes[layer] / profile[layer])
+    left, weight = total, sum(profile)
+    shares = [0.0] * len(sizes)
+    for position, layer in enumerate(order):
+        if left * profile[layer] < sizes[layer] * weight:
+            for open_layer in order[position:]:
+                shares[open_layer] = left * profile[open_layer] / weight
+            break
+        shares[layer] = sizes[layer]
+        left, weight = left - sizes[layer], weight - profile[layer]
+    budget = [min(size, math.floor(share)) for size, share in zip(sizes, shares, strict=True)]
+    by_remainder = sorted(range(len(sizes)), key=lambda layer: budget[layer] - shares[layer])
+    while (missing := total - sum(budget)) > 0:
+        for layer in [layer for layer in by_remainder if budget[layer] < sizes[layer]][:missing]:
+            budget[layer] += 1
+    return budget
+
+
+def interpolate_profile(profile: Sequence[float], layers: int) -> list[float]:
+    """`profile`, a function of relative depth, read at `layers` evenly spaced depths."""
+    last = len(profile) - 1
+    result = []
+    for layer in range(layers):
+        depth = layer * last / max(layers - 1, 1)
+        below = min(int(depth), last - 1)
+        result.append(profile[below] + (depth - below) * (profile[below + 1] - profile[below]))
+    return result

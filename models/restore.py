@@ -1,0 +1,55 @@
+"""Networks from checkpoints: `load_model(path)` needs nothing but the file, or the 'zoo:NAME' of one."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+
+from helper.checkpoint import FORMAT, VERSION, read_checkpoint
+from helper.errors import UserError
+from models import build_model
+from models.layers import Network
+
+
+def describe_model(name: str, model: Network) -> dict:
+    """The part of a checkpoint that rebuilds the network: its name, arguments and weights with bare keys."""
+    return {
+        "format": FORMAT,
+        "version": VERSION,
+        "model": {"name": name, **asdict(model.spec)},
+        "state_dict": {key: value.detach().cpu().clone() for key, value in model.state_dict().items()},
+    }
+
+
+def restore_model(checkpoint: dict, path: str | Path) -> Network:
+    """The network that a checkpoint describes, with its weights and masks."""
+    try:
+        arguments = dict(checkpoint["model"])
+        model = build_model(arguments.pop("name"), **arguments)
+        model.load_state_dict(checkpoint["state_dict"])
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error
+    except (LookupError, TypeError, AttributeError, RuntimeError) as error:
+        raise UserError(f"{path}: its weights do not fit the model it names ({error})") from error
+    return model
+
+
+def load_model(path: str | Path) -> tuple[Network, dict]:
+    """(network on the CPU, checkpoint) of any checkpoint of ours."""
+    checkpoint = read_checkpoint(path)
+    return restore_model(checkpoint, path), checkpoint
+
+
+def checkpoint_dataset(
+    checkpoint: dict, path: str | Path, given: str | None = None, remedy: str = "add --dataset"
+) -> str:
+    """What a checkpoint was trained on; `given` where it does not say, as one that was made by hand may not."""
+    name = checkpoint.get("dataset", given)
+    if name is None:
+        raise UserError(f"{path} does not name its data set; {remedy}")
+    return name
+
+
+def checkpoint_branches(checkpoint: dict) -> list[int]:
+    """The batch-norm branches that saw images in training; the first, where the checkpoint does not say."""
+    return checkpoint.get("trained_branches", [0])

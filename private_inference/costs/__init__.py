@@ -1,0 +1,1 @@
+"""What private inference costs: measured, estimated, over links real and emulated."""

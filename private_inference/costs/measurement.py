@@ -1,0 +1,203 @@
+"""One checkpoint, measured: two parties run it on test images, and what that cost and gave becomes one JSON record."""
+
+from __future__ import annotations
+
+import os
+import platform
+import socket
+import tempfile
+from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from dataset import DatasetSpec, dataset_spec, load_dataset
+from dataset.loaders import EvalViews
+from helper.errors import UserError
+from helper.files import file_digest
+from helper.machine import processor_name
+from helper.run_folder import checkpoint_name
+from masks.counting import relu_totals
+from models.restore import checkpoint_branches, checkpoint_dataset, load_model
+from private_inference.costs.emulate import HOSTS, EmulatedLink
+from private_inference.costs.link import Network, estimate
+from private_inference.engine.cost import Costs
+from private_inference.engine.parties import Answer, Assignment, run_parties
+from private_inference.program.fuse import fuse, fused_in_words
+from private_inference.program.plaintext import run
+from private_inference.program.public import digest
+from private_inference.program.steps import Program
+from private_inference.program.trace import build_program
+from reporting.results import read_results
+
+EMULATED_PORT = 9600  # in namespaces of our own, where every port is free
+
+
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """A checkpoint as the parties see it: its program, what may be known about that, and where it comes from."""
+
+    path: Path
+    program: Program
+    about: dict
+    record: dict  # what a measurement's record says before anything is measured
+
+    @property
+    def digest(self) -> str:
+        return digest(self.program, self.about)
+
+    @property
+    def data(self) -> DatasetSpec:
+        return dataset_spec(self.about["dataset"])
+
+
+def load_subject(path: Path, branch: int, *, fused: bool, save_dir: str) -> Subject:
+    """Raises UserError for a file that is no checkpoint of ours, and for a branch that it lacks or never trained."""
+    model, checkpoint = load_model(path)
+    trained = checkpoint_branches(checkpoint)
+    if branch not in trained:
+        raise UserError(f"--branch {branch}: {path} trained the branches {', '.join(map(str, trained))}")
+    program = build_program(model, branch)
+    if fused:
+        program = fuse(program)
+    kept, total = relu_totals(model)
+    about = {
+        "model": checkpoint["model"]["name"],
+        "dataset": checkpoint_dataset(checkpoint, path, remedy="one of the training scripts' files does"),
+        "branch": branch,
+        "stage": checkpoint.get("stage", 0),
+        "relus": {"kept": kept, "total": total},
+    }
+    record = {
+        **unmeasured(about),
+        "file": str(path),
+        "sha256": file_digest(path),
+        "fused": fused_in_words(program) if fused else None,
+        "accuracy": known_accuracy(path, checkpoint, branch, save_dir),
+    }
+    return Subject(path, program, about, record)
+
+
+def unmeasured(about: dict) -> dict:
+    """The record of a network of which we know only what its owner says `about` it."""
+    label = f"{about['model']}, {about['relus']['kept']:,} ReLUs"
+    return {"file": None, "sha256": None, "label": label, **about, "fused": [], "accuracy": None, "estimates": []}
+
+
+def known_accuracy(path: Path, checkpoint: dict, branch: int, save_dir: str) -> dict | None:
+    """Percent through `branch`, from the evaluation of this file where there is one, else from its training run."""
+    found = Path(save_dir, "validation", checkpoint_name(path), "results.json")
+    source, accuracy = "training", checkpoint.get("metrics")
+    if found.is_file():
+        results = read_results(found)
+        if Path(results["checkpoint"]).resolve() == path.resolve():
+            source, accuracy = "validation", results["accuracy"]
+    if not accuracy:
+        return None
+    values = {metric: (accuracy.get(metric) or {}).get(str(branch)) for metric in ("CA", "NPA", "AdvA")}
+    return {"source": source, "images": accuracy["images"], **values}
+
+
+def first_images(data: DatasetSpec, count: int, root: str, *, download: bool) -> tuple[np.ndarray, np.ndarray, tuple]:
+    """(images (count, 3, S, S) float32 in [0, 1], labels (count,), class names) of the first test images."""
+    source = load_dataset(data.name, root, train=False, download=download)
+    if count > len(source):
+        raise UserError(f"--images {count}: the test set of {data.title} has {len(source):,}")
+    items = EvalViews(source, data).__getitems__(range(count))
+    images = np.stack([item["clean"].numpy() for item in items])
+    return images, np.array([item["label"] for item in items]), source.classes
+
+
+@dataclass(frozen=True, eq=False)
+class Bench:
+    """How measurements are made: engine, protocol, patience, and the link between the parties (None: loopback)."""
+
+    python: Path
+    protocol: str
+    timeout: float
+    emulated: Network | None = None
+
+    def run(self, assignments: Sequence[Assignment], images: int | None = None) -> dict[str, Answer]:
+        """Both parties, or the one whose owner started us, with a bar over the images."""
+        with (
+            tempfile.TemporaryDirectory(prefix="rlnet-pi-") as folder,
+            tqdm(total=images, desc="connecting", unit="image", leave=False) as bar,
+        ):
+
+            def follow(role: str, event: dict) -> None:
+                if role != assignments[0].role:
+                    return
+                if event["event"] == "linked":
+                    bar.set_description("compiling")
+                elif event["event"] == "ready":
+                    bar.set_description("first image (cold)")
+                else:
+                    bar.total = event["of"]
+                    bar.set_description("inference")
+                    bar.set_postfix({"seconds": f"{event['seconds']:.1f}"})
+                    bar.update()
+
+            return run_parties(
+                assignments,
+                protocol=self.protocol,
+                timeout=self.timeout,
+                python=self.python,
+                folder=Path(folder),
+                follow=follow,
+            )
+
+    def measure(self, subject: Subject, images: np.ndarray, labels: np.ndarray) -> dict:
+        """What is measured of one checkpoint, both parties run here."""
+        link = EmulatedLink(self.emulated) if self.emulated else nullcontext()
+        with link as emulated:
+            if emulated:
+                addresses = [f"{host}:{EMULATED_PORT}" for host in HOSTS]
+                prefixes = [emulated.prefix(rank) for rank in range(2)]
+            else:
+                addresses, prefixes = [f"127.0.0.1:{port}" for port in free_ports(2)], [(), ()]
+            client = Assignment("client", addresses[0], addresses[1], images, prefix=prefixes[0])
+            secret = (subject.program, subject.about)
+            server = Assignment("server", addresses[1], addresses[0], secret, prefix=prefixes[1])
+            answer = self.run([client, server], len(images))["client"]
+        expected, found = run(subject.program, images), answer.logits
+        agreement = {
+            "images": len(images),
+            "same_class": int((found.argmax(1) == expected.argmax(1)).sum()),
+            "largest_logit_error": float(np.abs(found - expected).max()),
+            "right": int((found.argmax(1) == labels).sum()),
+        }
+        return measured(answer) | {"agreement": agreement}
+
+
+def measured(answer: Answer) -> dict:
+    """What one party alone can say. Agreement with PyTorch is for whoever has images and weights: here, neither."""
+    return {key: answer.result[key] for key in ("digest", "setup_seconds", "costs")} | {"agreement": None}
+
+
+def estimates(record: dict, networks: Sequence[Network]) -> dict:
+    """What a record of a measurement without a network would be over these."""
+    costs = Costs.from_json(record["costs"])
+    return {"estimates": [{**asdict(link), "seconds": estimate(costs, link)} for link in networks]}
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports of this machine that nobody listens on."""
+    sockets = [socket.socket() for _ in range(count)]
+    try:
+        for held in sockets:
+            held.bind(("127.0.0.1", 0))
+        return [held.getsockname()[1] for held in sockets]
+    finally:
+        for held in sockets:
+            held.close()
+
+
+def this_machine() -> dict:
+    return {
+        "processor": processor_name(),
+        "cores": os.cpu_count(),
+        "system": f"{platform.system()} {platform.release()}",
+    }

@@ -1,0 +1,272 @@
+"""What private inference cost, for people: private_inference.json as tables, as sentences, and as CSV.
+
+A checkpoint's figures are those of its later images (warm), where more than one was run: only those repeat. MB are
+1e6 bytes, both directions together.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from helper.text import percent, table
+from private_inference.costs.link import speed_in_words
+from private_inference.engine.cost import PARTS, Cost, Costs, StepCost
+from reporting.results import read_report
+from reporting.tables import METRICS
+
+SCHEMA = "rlnet-private-inference-1"
+FILE_NAME = "private_inference.json"
+PART_TITLES = {"linear": "linear layers", "relu": "ReLUs", "rest": "rest (pooling, logits)"}
+STATE_TITLES = {"cold": "first image (cold)", "warm": "later images (warm)"}
+ACCURACY_SOURCES = {"validation": "validation", "training": "the training run's own evaluation"}
+CSV_COLUMNS = (
+    *("file", "model", "relus_kept", "protocol", "layer", "kind", "part", "comparisons", "state"),
+    *("upload_bytes", "download_bytes", "rounds", "seconds"),
+)
+
+
+def read_costs(path: str | Path) -> dict:
+    """A private_inference.json, or that of a folder. Raises UserError for one that is missing, damaged or another."""
+    return read_report(path, FILE_NAME, SCHEMA, where=f"a {FILE_NAME} or its folder", remedy="measure again")
+
+
+def all_costs(results: dict) -> tuple[list[Costs], str]:
+    """The costs of every checkpoint, and the state to compare them in: 'warm' if all have it, else 'cold'."""
+    costs = [Costs.from_json(measured["costs"]) for measured in results["measured"]]
+    return costs, "warm" if all("warm" in cost.states for cost in costs) else "cold"
+
+
+def is_local(step: StepCost) -> bool:
+    """Whether each party does this step alone: nothing is sent, not for the first image either."""
+    return not any(cost.bytes or cost.rounds for cost in (step.cold, step.at("warm")))
+
+
+def layer_table(measured: dict) -> str:
+    """One checkpoint, layer by layer and per image, with sums for the parts of the network and for all of it."""
+    costs = Costs.from_json(measured["costs"])
+    state = costs.states[-1]
+    rows = [["layer", "kind", "values compared", "bytes up", "bytes down", "rounds", "seconds"]]
+    blank = [""] * len(rows[0])
+
+    def add(layer: str, kind: str, compared: int, cost: Cost) -> None:
+        sent = [whole(value) for value in (cost.upload, cost.download, cost.rounds)]
+        rows.append([layer, kind, f"{compared:,}" if compared else "", *sent, f"{cost.seconds:.3f}"])
+
+    def compared_by(part: str | None = None) -> int:
+        return sum(step.comparisons for step in costs.steps if part in (None, step.part))
+
+    for step in costs.steps:
+        if not is_local(step):
+            add(step.layer, in_words(step.kind), step.comparisons, step.at(state))
+    if local := [step for step in costs.steps if is_local(step)]:
+        kinds = ", ".join(dict.fromkeys(in_words(step.kind) for step in local))
+        spent = Cost(seconds=sum(step.at(state).seconds for step in local))
+        add(f"{len(local)} local step{'s' * (len(local) > 1)} ({kinds})", "", 0, spent)
+    rows.append(blank)
+    for part in PARTS:
+        add(PART_TITLES[part], "", compared_by(part), costs.part(part, state))
+    rows.append(blank)
+    for each in costs.states:
+        add(f"total, {STATE_TITLES[each]}", "", compared_by(), costs.total(each))
+    relus = measured["relus"]
+    share = 100 * relus["kept"] / relus["total"]
+    head = f"{measured['label']}: {relus['kept']:,} of {relus['total']:,} ReLUs ({share:.1f} %), {measured['file']}"
+    unit = "the mean of all images but the first" if state == "warm" else "the only image that was run"
+    return f"{head}\nPer image, up from the client and down to it; layers and parts: {unit}.\n{table(rows)}"
+
+
+def comparison_table(results: dict) -> str:
+    """A row a checkpoint, and below it what the columns mean; columns that nothing can fill are left out."""
+    every, (costs, state) = results["measured"], all_costs(results)
+    columns: list[tuple[str, list[str | None]]] = [("checkpoint", [measured["label"] for measured in every])]
+
+    def add(head: str, read: Callable[[dict, Costs], float | None], write: Callable[[float], str]) -> None:
+        values = [read(measured, cost) for measured, cost in zip(every, costs, strict=True)]
+        columns.append((head, [None if value is None else write(value) for value in values]))
+
+    def seconds(which: str) -> Callable[[dict, Costs], float | None]:
+        return lambda _, cost: cost.total(which).seconds if which in cost.states else None
+
+    add("ReLUs", lambda measured, _: measured["relus"]["kept"], whole)
+    add("comparing", lambda _, cost: sum(1 for step in cost.steps if step.comparisons), whole)
+    for part, title in (("relu", "ReLU MB"), ("linear", "linear MB")):
+        add(title, lambda _, cost, part=part: cost.part(part, state).bytes, megabytes)
+    add("total MB", lambda _, cost: cost.total(state).bytes, megabytes)
+    add("rounds", lambda _, cost: cost.total(state).rounds, whole)
+    add("cold s", seconds("cold"), percent)
+    add("warm s", seconds("warm"), percent)
+    networks = dict.fromkeys(network_of(found) for measured in every for found in measured["estimates"])
+    for network in networks:
+        add(f"est. {network[0]} s", lambda measured, _, network=network: estimate(measured, network, state), percent)
+    for metric in METRICS:
+        add(f"{metric} %", lambda measured, _, metric=metric: (measured["accuracy"] or {}).get(metric), percent)
+    agreed = [measured["agreement"] for measured in every]
+    columns.append(("same class", [found and f"{found['same_class']}/{found['images']}" for found in agreed]))
+    columns.append(("logit error", [found and f"{found['largest_logit_error']:.1e}" for found in agreed]))
+
+    columns = [(head, cells) for head, cells in columns if any(cell is not None for cell in cells)]
+    heads, cells = zip(*columns, strict=True)
+    rows = [["-" if cell is None else cell for cell in row] for row in zip(*cells, strict=True)]
+    notes = [
+        f"Per image; MB = 1e6 bytes, both directions, and rounds: {STATE_TITLES[state]}.",
+        "comparing: layers that compare at least one value in secret (ReLU, max pooling).",
+    ]
+    if networks:
+        words = "; ".join(f"{name} is {speed_in_words(*speed)}" for name, *speed in networks)
+        notes.append(f"est. ... s: ESTIMATED seconds of the {STATE_TITLES[state]}, not measured; {words}.")
+    notes += accuracy_notes(every)
+    if any(agreed):
+        notes.append("same class, logit error (the largest): against the same network in plain PyTorch.")
+    return "\n".join([table([heads, *rows]), *notes])
+
+
+def network_of(found: dict) -> tuple[str, float, float]:
+    """(name, bits per second, seconds) of an estimate."""
+    speed = found["bandwidth"], found["rtt"]
+    return found["name"] or speed_in_words(*speed), *speed
+
+
+def estimate(measured: dict, network: tuple[str, float, float], state: str) -> float | None:
+    """The estimated seconds for an image over `network`; None where nobody asked for it."""
+    return next((found["seconds"].get(state) for found in measured["estimates"] if network_of(found) == network), None)
+
+
+def accuracy_notes(every: Sequence[dict]) -> list[str]:
+    """Where the accuracies come from: one line for all, or one a source."""
+    sources: dict[str, list[str]] = {}
+    for measured in every:
+        if found := measured["accuracy"]:
+            words = f"{ACCURACY_SOURCES[found['source']]} on {found['images']:,} images, branch {measured['branch']}"
+            sources.setdefault(words, []).append(measured["label"])
+    shown = [metric for metric in METRICS if any((row["accuracy"] or {}).get(metric) is not None for row in every)]
+    if not shown:
+        return []
+    if len(sources) == 1:
+        return [f"{', '.join(shown)}: {words}, not through the engine." for words in sources]
+    return [
+        f"{', '.join(shown)} of {'; '.join(labels)}: {words}, not through the engine."
+        for words, labels in sources.items()
+    ]
+
+
+def costs_csv(results: dict) -> str:
+    """A line a checkpoint, step and state, per image; the sums over a state's lines are its totals."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(CSV_COLUMNS)
+    for measured, costs in zip(results["measured"], all_costs(results)[0], strict=True):
+        named = measured["file"], measured["model"], measured["relus"]["kept"], results["engine"]["protocol"]
+        for step in costs.steps:
+            about = step.layer, step.kind, step.part, step.comparisons
+            for state in costs.states:
+                writer.writerow((*named, *about, state, *map(plain, step.at(state).values())))
+    return text.getvalue()
+
+
+def sentences(results: dict) -> list[str]:
+    """What a reader must know before comparing the figures with others."""
+    engine, machine, every = results["engine"], results["machine"], results["measured"]
+    found = []
+    if engine["dealer"]:
+        found.append(
+            f"A trusted dealer made the triples ({engine['protocol']}), so all figures are the online cost only; the "
+            "offline phase is not measured. The dealer is part of the client's process here: for measuring, not for "
+            "keeping weights from a curious client."
+        )
+    setup = sorted(measured["setup_seconds"] for measured in every)
+    spread = f"{setup[0]:.1f}" if setup[0] == setup[-1] else f"{setup[0]:.1f} to {setup[-1]:.1f}"
+    before = f"What comes before the first image (connecting, compiling), {spread} s, is in neither."
+    if all_costs(results)[1] == "warm":
+        found.append(
+            "Cold is the first image, which includes what the parties set up once; warm is the mean of the other "
+            f"{results['images'] - 1:,}. {before}"
+        )
+    else:
+        found.append(
+            "Only one image was run, so all figures are cold: they include what the parties set up once. "
+            + before.replace("in neither", "not in them")
+        )
+    found.append(
+        "Bytes and rounds are exact; seconds vary from run to run on a shared machine "
+        f"({machine['processor']}, {machine['cores']} cores)."
+    )
+    found.append(f"Seconds were measured over {link_in_words(results['link'])}.")
+    found.append(fused_in_words(every))
+    return [*found, *relu_sentences(results)]
+
+
+def fused_in_words(every: Sequence[dict]) -> str:
+    if any(measured["fused"] is None for measured in every):
+        return "Linear layers were left as they are (--no_fuse)."
+    fused = {measured["label"]: "; ".join(measured["fused"]) for measured in every}
+    if not any(fused.values()):
+        return "No linear layers were fused: nowhere would one in the place of two have been exact and cheaper."
+    if len(set(fused.values())) == 1:
+        return f"Linear layers made one: {next(iter(fused.values()))}."
+    return "Linear layers made one: " + ". ".join(f"{label}: {words or 'none'}" for label, words in fused.items()) + "."
+
+
+def relu_sentences(results: dict) -> list[str]:
+    """What fewer ReLUs save, and what one costs."""
+    costs, state = all_costs(results)
+    rows = [
+        (measured["relus"]["kept"], cost.part("relu", state).bytes, cost.total(state).bytes, measured)
+        for measured, cost in zip(results["measured"], costs, strict=True)
+    ]
+    found = []
+    most, fewest = max(rows, key=lambda row: row[0]), min(rows, key=lambda row: row[0])
+    if most[0] > fewest[0]:
+        relus, relu_bytes, bytes_in_all = (ratio_in_words(a, b) for a, b in zip(most[:3], fewest[:3], strict=True))
+        (old, network), (new, other) = (
+            (row["label"], (row["dataset"], row["relus"]["total"])) for row in (most[3], fewest[3])
+        )
+        unlike = "" if network == other else "; they are different networks, so the ReLUs are not all that differs"
+        found.append(
+            f"{new} against {old}: {relus} ReLUs, {relu_bytes} ReLU bytes, {bytes_in_all} bytes in all{unlike}."
+        )
+    each = sorted(relu_bytes / kept for kept, relu_bytes, *_ in rows if kept)
+    if each and each[0] == each[-1]:
+        found.append(f"ReLU bytes per kept ReLU: {each[0]:.1f}" + (", the same in all." if len(each) > 1 else "."))
+    elif each:
+        apart = 100 * (each[-1] / each[0] - 1)
+        found.append(f"ReLU bytes per kept ReLU: {each[0]:.1f} to {each[-1]:.1f}, {apart:.1f} % apart at most.")
+    return found
+
+
+def ratio_in_words(before: float, after: float) -> str:
+    """'1.3 times fewer', 'as many' where that rounds to one, 'no' where nothing is left."""
+    if not after or not before:
+        return "as many" if before == after else "no" if before else "more"
+    ratio = before / after
+    if 1 / 1.05 < ratio < 1.05:
+        return "about as many"
+    return f"{ratio:.1f} times fewer" if ratio > 1 else f"{1 / ratio:.1f} times more"
+
+
+def link_in_words(link: dict) -> str:
+    """'loopback (both parties on one machine)'; 'an emulated link, wan (100 Mbit/s, 40 ms round trip)'."""
+    if link["kind"] == "loopback":
+        return "loopback (both parties on one machine)"
+    words = {"emulated": "an emulated link", "network": "a network between the parties"}[link["kind"]]
+    speed = speed_in_words(link["bandwidth"], link["rtt"])
+    return words + (f", {link['name']}" if link["name"] else "") + (f" ({speed})" if speed else "")
+
+
+def in_words(kind: str) -> str:
+    return kind.replace("_", " ").replace("relu", "ReLU")
+
+
+def whole(value: float) -> str:
+    """12,345; a mean over images may have a fraction."""
+    return f"{value:,.1f}".removesuffix(".0")
+
+
+def plain(value: float) -> float | int:
+    return int(value) if float(value).is_integer() else value
+
+
+def megabytes(count: float) -> str:
+    return f"{count / 1e6:,.2f}"

@@ -1,0 +1,254 @@
+"""One party of a private inference: `python -m private_inference.engine.party JOB.json`, in the engine's environment.
+
+measure_private_inference.py starts it, and both talk in plain files and lines. The job names the role, the addresses
+and a folder; what a party is given, and all it is ever given:
+
+    client   images.npy     (N, C, H, W) float32, pixels in [0, 1]
+    server   program.npz    the network, weights and all (private_inference/program/npz_file.py)
+
+The server sends the client the public part of the program, which both hold against each other by its digest before
+either of them makes a value of its secret. A secret is then private to its owner's engine: no share of it is made. Only
+the server's share of the logits is sent to the client. Lines on stdout are JSON and tell how far it is; at the end
+result.json, and the client's logits.npy, lie in the folder. Status 2 and one line on stderr where something is wrong.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import numpy as np
+
+from helper.errors import UserError
+from private_inference.engine.protocols import describe_protocol, peer_has_ended
+from private_inference.engine.secure_program import SecureProgram
+from private_inference.engine.spu_runtime import CLIENT, PARTIES, SERVER, Link, Party, connect, engine_name
+from private_inference.program.npz_file import load_program
+from private_inference.program.public import digest, public_bytes, read_public
+from private_inference.program.steps import Program
+
+VERSION = 1  # of what the two parties say to each other
+
+
+class Disagreement(UserError):
+    """The parties do not run the same thing, and both of them have heard why."""
+
+
+@dataclass(frozen=True)
+class Job:
+    role: str  # 'client' or 'server'
+    listen: str  # host:port of this party, as the other one reaches it
+    peer: str  # host:port of the other
+    protocol: str
+    timeout: float  # seconds without an answer after which the other party is given up
+    folder: str
+    digest: str | None = None  # client: the only program it agrees to
+
+    @property
+    def rank(self) -> int:
+        return PARTIES.index(self.role)
+
+    @classmethod
+    def read(cls, path: str) -> Job:
+        content = json.loads(Path(path).read_text())
+        return cls(**{item.name: content[item.name] for item in fields(cls)})
+
+
+def tell(event: str, **more: object) -> None:
+    print(json.dumps({"event": event, **more}), flush=True)
+
+
+class PeerWatch:
+    """Ends this process with one line when the other party's process is gone: the engine itself would wait for it."""
+
+    INTERVAL = 1.0  # seconds
+    STRIKES = 3  # refusals in a row
+
+    def __init__(self, address: str):
+        host, _, port = address.rpartition(":")
+        self._address = (host, int(port))
+        self._name = address
+        self._done = threading.Event()
+
+    def __enter__(self) -> PeerWatch:
+        threading.Thread(target=self._watch, daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._done.set()
+
+    def _watch(self) -> None:
+        refused = 0
+        while not self._done.wait(self.INTERVAL):
+            try:
+                socket.create_connection(self._address, timeout=self.INTERVAL).close()
+                refused = 0
+            except ConnectionRefusedError:
+                refused += 1
+            except OSError:  # slow or unreachable for now: the engine's timeout decides
+                refused = 0
+            if refused == self.STRIKES and not self._done.is_set():
+                leave(peer_has_ended(self._name))
+
+
+@contextmanager
+def parting(link: Link) -> Iterator[None]:
+    """On a disagreement, say why, and end when the other party has heard too.
+
+    Messages are sent in the background, and a process that ends takes those along that wait. Our own line comes first,
+    for the engine ends a process whose last message finds the other one gone.
+    """
+    try:
+        yield
+    except Disagreement as error:
+        complain(str(error))
+        with suppress(RuntimeError):  # the other one does not answer
+            link.stop_link()
+        os._exit(2)
+
+
+def complain(message: str) -> None:
+    print(f"error: {' '.join(message.split())}", file=sys.stderr, flush=True)
+
+
+def leave(message: str) -> None:
+    """End at once: the engine's threads may be waiting for a peer that will never answer."""
+    complain(message)
+    os._exit(2)
+
+
+def agree(link: Link, job: Job, images: int | None) -> int:
+    """Compare what the two run; the number of images, which the client says."""
+    mine = {
+        "version": VERSION,
+        "engine": engine_name(),
+        **describe_protocol(job.protocol),
+    }
+    said = [json.loads(text) for text in link.all_gather(json.dumps(mine | {"images": images}))]
+    theirs = said[1 - job.rank]
+    for name, value in mine.items():
+        if theirs.get(name) != value:
+            raise Disagreement(f"the other party runs {name} {theirs.get(name)}, this one {value}; make them the same")
+    return said[CLIENT]["images"]
+
+
+def agree_on_program(link: Link, job: Job) -> tuple[Program, dict]:
+    """The program, with weights where this is the server, and what is known about it; the same one on both sides."""
+    if job.rank == SERVER:
+        program, about = load_program(Path(job.folder, "program.npz"))
+        link.send(CLIENT, public_bytes(program, about))
+    else:
+        program, about = read_public(link.recv(SERVER))
+    mine = digest(program, about)
+    refused = job.digest is not None and mine != job.digest
+    said = [json.loads(text) for text in link.all_gather(json.dumps({"digest": mine, "refused": refused}))]
+    if refused:
+        raise Disagreement(
+            f"the server's program has the digest {mine}, --digest asks for {job.digest}; nothing was sent"
+        )
+    if said[CLIENT]["refused"]:
+        raise Disagreement(f"the client does not agree to this program (its --digest is not {mine})")
+    if said[CLIENT]["digest"] != said[SERVER]["digest"]:
+        raise Disagreement(
+            f"the two parties read the program differently (digest {said[CLIENT]['digest']} at the client, "
+            f"{said[SERVER]['digest']} at the server): are both of the same version of this project?"
+        )
+    return program, about
+
+
+def take_part(job: Job) -> None:
+    folder, began = Path(job.folder), time.perf_counter()
+    images = np.load(folder / "images.npy", allow_pickle=False) if job.rank == CLIENT else None
+    addresses = (job.listen, job.peer) if job.rank == CLIENT else (job.peer, job.listen)
+    lonely = (
+        f"no other party at {job.peer} within {job.timeout:g} s: is it running, with the other --role, and is "
+        f"{job.listen} what it calls its --peer?"
+    )
+    # The engine counts its attempts, not the time that each of them takes.
+    patience = threading.Timer(job.timeout, leave, [lonely])
+    patience.start()
+    try:
+        link = connect(addresses, job.rank, job.timeout)
+    except RuntimeError as error:
+        raise UserError(f"{lonely} ({reason(error)})") from error
+    finally:
+        patience.cancel()
+    tell("linked")
+    with parting(link), PeerWatch(job.peer):
+        count = agree(link, job, None if images is None else len(images))
+        program, about = agree_on_program(link, job)
+        if images is not None and images.shape[1:] != program.input_shape:
+            raise UserError(f"the images are {images.shape[1:]}, the server's network takes {program.input_shape}")
+        # Only now: what the engines say to each other when they begin differs from protocol to protocol.
+        secure = SecureProgram(Party(link, job.protocol, folder / "engine.log"), program)
+        link.barrier()
+        setup = time.perf_counter() - began
+        tell("ready", seconds=setup, digest=digest(program, about))
+        logits, runs = [], []
+        for number in range(count):
+            began = time.perf_counter()
+            answer, costs = secure.run(None if images is None else images[number])
+            logits.append(answer)
+            runs.append(costs)
+            tell("image", number=number + 1, of=count, seconds=time.perf_counter() - began)
+        link.all_gather("done")
+    if job.rank == CLIENT:
+        np.save(folder / "logits.npy", np.stack(logits), allow_pickle=False)
+    result = {
+        "about": about,
+        "digest": digest(program, about),
+        "engine": engine_name(),
+        "images": count,
+        "setup_seconds": setup,
+        "costs": secure.priced(runs).as_json(),
+    }
+    # With its last name this party is done, however its farewell goes (see `parting`).
+    whole = folder / "result.json.whole"
+    whole.write_text(json.dumps(result))
+    whole.rename(folder / "result.json")
+    link.stop_link()
+
+
+def end_with_parent(folder: str) -> None:
+    """Our stdin is a pipe that ends with the process that started us: then nobody waits, or takes the secret away."""
+    sys.stdin.buffer.read()
+    shutil.rmtree(folder, ignore_errors=True)
+    with suppress(OSError):  # the other party's folder may still be beside it
+        Path(folder).parent.rmdir()
+    os._exit(2)
+
+
+def reason(error: BaseException) -> str:
+    """What the engine says in the first line that says something; a stack trace may follow it."""
+    lines = [line.strip() for line in str(error).splitlines()]
+    return next((line for line in lines if line not in ("", "what:")), type(error).__name__)[:200]
+
+
+def main(path: str) -> None:
+    job = Job.read(path)
+    threading.Thread(target=end_with_parent, args=[job.folder], daemon=True).start()
+    try:
+        take_part(job)
+    except UserError as error:
+        leave(str(error))
+    except RuntimeError as error:  # all that the engine raises
+        leave(
+            f"the other party at {job.peer} did not answer within {job.timeout:g} s (--timeout), or the engine failed: "
+            f"{reason(error)}"
+        )
+    # Not by returning: the engine's threads may outlive the link, and everything is written.
+    sys.stdout.flush()
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

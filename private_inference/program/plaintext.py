@@ -1,0 +1,52 @@
+"""A program run in the clear by PyTorch: what any engine's answer is held against."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from private_inference.program.steps import INPUT, Program, Step
+
+
+@torch.no_grad()
+def run(program: Program, images: np.ndarray | Tensor) -> np.ndarray:
+    """Logits (B, classes), float32, for images (B, C, H, W) in [0, 1]."""
+    uses = Counter(name for step in program.steps for name in step.inputs)
+    values = {INPUT: torch.as_tensor(images, dtype=torch.float32)}
+    for step in program.steps:
+        taken = [values[name] for name in step.inputs]
+        for name in step.inputs:  # a value that nobody will read again makes room
+            uses[name] -= 1
+            if not uses[name]:
+                values.pop(name, None)
+        values[step.output] = _compute(step, *taken)
+    return values[program.output].numpy()
+
+
+def _compute(step: Step, x: Tensor, *others: Tensor) -> Tensor:
+    arrays = {name: torch.from_numpy(array) for name, array in step.arrays.items()}
+    settings = step.settings
+    match step.kind:
+        case "conv":
+            return F.conv2d(x, arrays["weight"], arrays["bias"], **settings)
+        case "linear":
+            return F.linear(x, arrays["weight"], arrays["bias"])
+        case "affine":
+            return x * arrays["scale"] + arrays["bias"]
+        case "shift":
+            return x + arrays["bias"]
+        case "add":
+            return x + others[0]
+        case "relu":
+            return torch.where(arrays["mask"], F.relu(x), x) if "mask" in arrays else F.relu(x)
+        case "average_pool":
+            return F.avg_pool2d(x, settings["kernel"], settings["stride"])
+        case "max_pool":
+            return F.max_pool2d(x, settings["kernel"], settings["stride"], settings["padding"])
+        case "flatten":
+            return x.flatten(1)
+    raise ValueError(f"no step is called '{step.kind}'")

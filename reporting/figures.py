@@ -1,0 +1,290 @@
+"""Figures for papers of the results and the logs of runs: matplotlib Figures, for `save_figure` to write."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from statistics import mean
+
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Rectangle
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
+
+from reporting.figure_style import (
+    COLUMN,
+    DROPPED,
+    KEPT,
+    MUTED,
+    SERIES,
+    line_style,
+    literal,
+    save_figure,
+    save_figures,
+    styled,
+)
+from reporting.image_figures import Example, example_images, mask_maps
+from reporting.tables import corruption_title, counted
+from reporting.training_figure import training_curves
+
+__all__ = [
+    "Example",
+    "accuracy_against_relus",
+    "accuracy_against_severity",
+    "corruption_heatmap",
+    "example_images",
+    "mask_maps",
+    "relus_per_layer",
+    "run_figures",
+    "save_figure",
+    "save_figures",
+    "training_curves",
+]
+
+# In the order in which papers print them; NPA is the mean over these, and over all severities.
+GROUPS = {
+    "Noise": ("gaussian_noise", "shot_noise", "impulse_noise"),
+    "Blur": ("defocus_blur", "glass_blur", "motion_blur", "zoom_blur"),
+    "Weather": ("snow", "frost", "fog", "brightness"),
+    "Digital": ("contrast", "elastic_transform", "pixelate", "jpeg_compression"),
+}
+METRIC_MARKS = {"CA": ("o", SERIES[0]), "NPA": ("s", SERIES[2]), "AdvA": ("^", SERIES[1])}
+
+
+def run_figures(results: dict, records: Sequence[dict]) -> dict[str, Figure]:
+    """By name, those figures that a results file and the records of its log.jsonl (may be empty) have the data for."""
+    figures = {}
+    corruptions = results["accuracy"].get("corruptions") or {}
+    for branch in corruptions:
+        figures[f"corruption_heatmap_branch{branch}"] = corruption_heatmap(results, branch)
+    if corruptions:
+        figures["severity"] = accuracy_against_severity([results])
+    if results["relus"]["layers"]:
+        figures["relus_per_layer"] = relus_per_layer(results)
+    if records:
+        figures["training_curves"] = training_curves(records)
+    return figures
+
+
+def corruption_groups(rows: Mapping[str, Sequence[float]]) -> dict[str, dict[str, Sequence[float]]]:
+    """{group: {corruption: accuracy per severity}}; what the benchmark's four groups lack comes last, as 'Extra'."""
+    groups = {group: {name: rows[name] for name in names if name in rows} for group, names in GROUPS.items()}
+    known = {name for names in GROUPS.values() for name in names}
+    groups["Extra"] = {name: row for name, row in rows.items() if name not in known}
+    return {group: members for group, members in groups.items() if members}
+
+
+def severity_means(rows: Mapping[str, Sequence[float]]) -> list[float]:
+    """The mean over the corruptions at every severity."""
+    return [mean(column) for column in zip(*counted(rows).values(), strict=True)]
+
+
+def severities_of(results: dict) -> list[int]:
+    return list(results["accuracy"].get("severities") or (1, 2, 3, 4, 5))
+
+
+def corruption_label(results: dict, name: str) -> str:
+    """The name of a corruption in a figure."""
+    return corruption_title(name, results.get("corrupted_images") or {}).replace("_", " ").replace("jpeg", "JPEG")
+
+
+def branch_label(results: dict, branch: int | str) -> str:
+    """'branch 0 (clean)': with several, the first is the clean images' and the last the adversarial images'."""
+    purpose = {0: " (clean)", results["branches"] - 1: " (adversarial)"}.get(int(branch), "")
+    return f"branch {branch}{purpose if results['branches'] > 1 else ''}"
+
+
+@styled
+def corruption_heatmap(results: dict, branch: int | str) -> Figure:
+    """Accuracy in % for every corruption and severity through `branch`, with the means of rows and columns."""
+    rows = results["accuracy"]["corruptions"][str(branch)]
+    severities = severities_of(results)
+    colours = colormaps["YlGnBu"]
+    figure = Figure(figsize=(COLUMN, 0.75 + 0.205 * (len(rows) + 1)), layout="constrained")
+    axes = figure.add_subplot()
+
+    def draw_row(y: float, values: Sequence[float], label: str) -> None:
+        for x, value in zip([*range(len(severities)), len(severities) + 0.2], [*values, mean(values)], strict=True):
+            # The whole scale, not the range at hand: colours then mean the same in every run.
+            colour = colours(0.9 * value / 100)
+            axes.add_patch(Rectangle((x, y), 0.96, 0.94, color=colour, linewidth=0))
+            ink = "#ffffff" if sum(colour[:3]) < 1.55 else "#000000"
+            axes.text(x + 0.48, y + 0.49, f"{value:.1f}", ha="center", va="center", color=ink, fontsize=6.5)
+        axes.text(-0.12, y + 0.49, label, ha="right", va="center", fontsize=7)
+
+    groups = corruption_groups(rows)
+    extra = groups.pop("Extra", {})
+    y = 0.0
+    for group, members in [*groups.items(), ("", {"mean": severity_means(rows)}), ("Extra", extra)]:
+        axes.text(
+            -3.3,
+            y + len(members) / 2,
+            group if members else "",
+            ha="center",
+            va="center",
+            rotation=90,
+            color=MUTED,
+            fontsize=7,
+        )
+        for name, values in members.items():
+            draw_row(y, values, literal(corruption_label(results, name)))
+            y += 1
+        y += 0.25 if members else 0
+    axes.set(xlim=(-3.55, len(severities) + 1.2), ylim=(y - 0.25, 0))
+    ticks = [*(x + 0.48 for x in range(len(severities))), len(severities) + 0.68]
+    axes.set_xticks(ticks, [*map(str, severities), "mean"])
+    axes.set_xlabel("Severity", x=(3.55 + len(severities) / 2) / (len(severities) + 4.75))
+    axes.xaxis.set_label_position("top")
+    axes.tick_params(top=False, bottom=False, labeltop=True, labelbottom=False, pad=1)
+    axes.yaxis.set_visible(False)
+    axes.spines[:].set_visible(False)
+    figure.suptitle(f"Accuracy in %, {branch_label(results, branch)}", x=0.01, ha="left", fontsize=8)
+    return figure
+
+
+@styled
+def accuracy_against_severity(results_list: Sequence[dict], labels: Sequence[str] | None = None) -> Figure:
+    """Mean accuracy over the corruptions at every severity, 0 being clean images; runs without any are left out.
+
+    One run gives a line a branch; several give one each, through the branch of the clean images.
+    """
+    lines = []
+    for results, label in zip(results_list, labels or default_labels(results_list), strict=True):
+        corruptions = results["accuracy"].get("corruptions") or {}
+        severities = severities_of(results)
+        for branch in sorted(corruptions, key=int)[: None if len(results_list) == 1 else 1]:
+            means = severity_means(corruptions[branch])
+            name = branch_label(results, branch) if len(results_list) == 1 else literal(label)
+            lines.append((name, [0, *severities], [results["accuracy"]["CA"][branch], *means]))
+    figure = Figure(figsize=(COLUMN, 2.2 + 0.14 * len(lines)), layout="constrained")
+    axes = figure.add_subplot()
+    for number, (label, severities, values) in enumerate(lines):
+        axes.plot(severities, values, label=label, **line_style(number), marker="os^Dv"[number % 5])
+    ticks = sorted({severity for _, severities, _ in lines for severity in severities})
+    axes.set_xticks(ticks, [str(tick) if tick else "clean" for tick in ticks])
+    axes.set(xlabel="Severity of the corruption", ylabel="Mean accuracy (%)")
+    axes.grid(axis="y")
+    figure.legend(loc="outside lower left", ncols=1)
+    return figure
+
+
+@styled
+def relus_per_layer(results: dict) -> Figure:
+    """ReLUs kept and dropped in every layer, one bar a layer, in the order of the forward pass."""
+    layers = results["relus"]["layers"]
+    height = 0.15 if len(layers) <= 30 else 0.125
+    figure = Figure(figsize=(COLUMN, 0.85 + height * len(layers)), layout="constrained")
+    axes = figure.add_subplot()
+    kept = [layer["kept"] / 1000 for layer in layers]
+    dropped = [(layer["total"] - layer["kept"]) / 1000 for layer in layers]
+    rows = range(len(layers))
+    axes.barh(rows, kept, 0.76, color=KEPT, label="kept")
+    if masked := any(dropped):
+        axes.barh(rows, dropped, 0.76, left=kept, color=DROPPED, label="dropped")
+    for row, layer in zip(rows, layers, strict=True):
+        share = f" ({100 * layer['kept'] / layer['total']:.1f} %)" if masked else ""
+        axes.annotate(
+            f"{layer['kept']:,}{share}",
+            (layer["total"] / 1000, row),
+            xytext=(3, 0),
+            textcoords="offset points",
+            va="center_baseline",
+            fontsize=6,
+        )
+    # Room for what is written at the end of the longest bar.
+    axes.set(xlim=(0, 1.5 * max(layer["total"] for layer in layers) / 1000), ylim=(len(layers) - 0.4, -0.6))
+    axes.set_yticks(rows, [literal(layer["layer"]) for layer in layers], fontsize=6.5 if height == 0.15 else 6)
+    axes.tick_params(axis="y", length=0)
+    axes.xaxis.set_major_locator(MaxNLocator(5))
+    axes.set_xlabel("ReLUs (thousands)")
+    figure.legend(loc="outside upper right", ncols=2)
+    return figure
+
+
+@styled
+def accuracy_against_relus(results_list: Sequence[dict], labels: Sequence[str] | None = None) -> Figure:
+    """CA, NPA and AdvA of the published protocol against the ReLUs kept: runs are numbered, and named below."""
+    labels = labels or default_labels(results_list)
+    figure = Figure(figsize=(COLUMN, 2.5 + 0.14 * len(labels)), layout="constrained")
+    axes = figure.add_subplot()
+    points = [
+        (metric, number, results["relus"]["kept"], results["oracle"][metric])
+        for metric in METRIC_MARKS
+        for number, results in enumerate(results_list)
+        if results["oracle"].get(metric) is not None
+    ]
+    for metric, (marker, colour) in METRIC_MARKS.items():
+        found = [(kept, value) for name, _, kept, value in points if name == metric]
+        if found:
+            axes.plot(*zip(*found, strict=True), marker, color=colour, label=metric, markersize=5)
+    kept = [results["relus"]["kept"] for results in results_list]
+    if min(kept) > 0 and max(kept) > 4 * min(kept):
+        axes.set_xscale("log")
+        wide = max(kept) > 20 * min(kept)
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if wide else (1, 2, 3, 5, 7)))
+        axes.xaxis.set_minor_locator(NullLocator())
+    else:
+        axes.xaxis.set_major_locator(MaxNLocator(5))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: short_count(value)))
+    axes.margins(x=0.12, y=0.15)
+    axes.set(xlabel="ReLUs kept", ylabel="Accuracy (%)")
+    axes.grid()
+    figure.legend(loc="outside upper right", ncols=3, handletextpad=0.1)
+    if len(labels) > 1:
+        numbered = [Line2D([], [], linestyle="none") for _ in labels]
+        names = [f"{number + 1}  {literal(label)}" for number, label in enumerate(labels)]
+        figure.legend(numbered, names, loc="outside lower left", handlelength=0, handletextpad=0)
+        figure.draw_without_rendering()  # only now do points have places on paper
+        place_numbers(axes, [(number, x, y) for _, number, x, y in points])
+    return figure
+
+
+def place_numbers(axes: Axes, points: Sequence[tuple[int, float, float]]) -> None:
+    """Write its run's number next to each point (number, x, y) where it covers neither a point nor another number."""
+    scale = axes.figure.dpi / 72
+    marks = [tuple(axes.transData.transform((x, y)) / scale) for _, x, y in points]
+    taken = [(x, y, 3.5, 3.5) for x, y in marks]
+    for (number, *at), (x, y) in zip(points, marks, strict=True):
+        text = str(number + 1)
+        half = (2.2 * len(text) + 0.5, 3.2)
+        spots = [
+            (distance * math.cos(angle), distance * math.sin(angle))
+            for distance in (8, 11, 15, 20, 26)
+            for angle in (math.radians(degrees) for degrees in (0, 180, 90, 270, 45, 135, 315, 225))
+        ]
+
+        def covers(spot: tuple[float, float], x: float = x, y: float = y, half: tuple = half) -> bool:
+            return any(
+                abs(x + spot[0] - left) < half[0] + width and abs(y + spot[1] - up) < half[1] + height
+                for left, up, width, height in taken
+            )
+
+        spot = next((spot for spot in spots if not covers(spot)), spots[0])
+        taken.append((x + spot[0], y + spot[1], *half))
+        far = math.hypot(*spot) > 9
+        axes.annotate(
+            text,
+            at,
+            xytext=spot,
+            textcoords="offset points",
+            ha="center",
+            va="center_baseline",
+            fontsize=6.5,
+            arrowprops={"arrowstyle": "-", "color": MUTED, "linewidth": 0.4, "shrinkA": 3, "shrinkB": 3}
+            if far
+            else None,
+        ).set_in_layout(False)
+
+
+def default_labels(results_list: Sequence[dict]) -> list[str]:
+    return [f"{results['model']}, {short_count(results['relus']['kept'])} ReLUs" for results in results_list]
+
+
+def short_count(value: float) -> str:
+    """28,262 as 28k: for axes, where places are what counts."""
+    for size, unit in ((1e6, "M"), (1e3, "k")):
+        if value >= size:
+            return f"{value / size:.3g}{unit}"
+    return f"{value:g}"

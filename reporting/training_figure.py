@@ -1,0 +1,117 @@
+"""The figure of a training run, from the records of its log.jsonl."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+from matplotlib.transforms import ScaledTranslation
+
+from helper.run_folder import AVERAGED, RAW
+from reporting.figure_style import INK, PAGE, SERIES, styled
+
+VIEW_NAMES = {"clean": "clean", "aug": "AugMix", "adv": "adversarial"}
+# A view has its colour in every panel, a lighter one with averaged weights; a kind of term has its dashes.
+VIEW_COLOURS = {"clean": SERIES[0], "aug": SERIES[2], "adv": SERIES[1]}
+AVERAGED_COLOURS = {"clean": SERIES[5], "adv": SERIES[4]}
+TERMS = {"ce": ("cross-entropy", "-"), "kl": ("KL", "--"), "at": ("attention", ":")}
+DASHES = ("-", "--", ":", "-.")
+
+# What a curve reads from a record, None where the record lacks it; and how it is drawn.
+Curve = tuple[Callable[[dict], float | None], dict]
+
+
+@styled
+def training_curves(records: Sequence[dict]) -> Figure:
+    """Loss, its terms before their weights, accuracy, learning rate and, in stage 1, how far the mask moved."""
+    keys = list(dict.fromkeys(key for record in records for key in record))
+    losses = loss_curves(keys)
+    by_view = {
+        name: (lambda record, key=f"accuracy_{view}": percent(record.get(key)), {"color": VIEW_COLOURS[view]})
+        for view, name in VIEW_NAMES.items()
+        if f"accuracy_{view}" in keys
+    }
+    tested = {}
+    for kind, note, colours in ((RAW, "", VIEW_COLOURS), (AVERAGED, ", averaged", AVERAGED_COLOURS)):
+        tested |= branch_curves(records, f"TA{kind}", "clean", note, colours["clean"])
+        tested |= branch_curves(records, f"ATA{kind}", "under attack", note, colours["adv"])
+    moved = "mask_distance" in keys
+    below = (0, 2, 4, 6) if moved else (0, 3, 6)
+
+    entries = -(-len(losses) // 2) + (len(tested) if moved else -(-len(tested) // 2))
+    figure = Figure(figsize=(PAGE, 3.9 + 0.15 * entries), layout="constrained")
+    grid = figure.add_gridspec(2, 6)
+    axes = add_panel(figure, grid[0, :3], records, "Loss, and its terms before weighting", losses)
+    values = [value for read, _ in losses.values() for record in records if (value := read(record)) is not None]
+    if min(values) > 0 and max(values) > 100 * min(values):  # attention terms are a thousandth of the others
+        axes.set_yscale("log")
+    add_panel(figure, grid[0, 3:], records, "Training accuracy by view (%)", by_view, legend_columns=3)
+    add_panel(
+        figure,
+        grid[1, below[0] : below[1]],
+        records,
+        "Accuracy for selection (%)",
+        tested,
+        legend_columns=1 if moved else 2,
+    )
+    rate = {"": (lambda record: record["learning_rate"], {"color": INK})}
+    add_panel(figure, grid[1, below[1] : below[2]], records, "Learning rate", rate).set_ylim(bottom=0)
+    if moved:
+        change = {"": (lambda record: percent(record.get("mask_distance")), {"color": INK})}
+        add_panel(figure, grid[1, 4:], records, "Mask positions changed (%)", change).set_ylim(bottom=0)
+    return figure
+
+
+def loss_curves(keys: Sequence[str]) -> dict[str, Curve]:
+    curves: dict[str, Curve] = {"loss": (lambda record: record["loss"], {"color": INK, "linewidth": 2})}
+    for key in keys:
+        kind, _, view = key.partition("_")
+        if kind in TERMS and view in VIEW_NAMES:
+            name, dashes = TERMS[kind]
+            look = {"color": VIEW_COLOURS[view], "linestyle": dashes}
+            curves[f"{name}, {VIEW_NAMES[view]}"] = (lambda record, key=key: record.get(key), look)
+    return curves
+
+
+def branch_curves(records: Sequence[dict], key: str, words: str, note: str, colour: str) -> dict[str, Curve]:
+    """TA or ATA, {branch: %} in every record, as a curve a branch."""
+    branches = sorted({branch for record in records for branch in record.get(key, {})}, key=int)
+    return {
+        f"{words}, branch {branch}{note}": (
+            lambda record, branch=branch: record.get(key, {}).get(branch),
+            {"color": colour, "linestyle": DASHES[int(branch) % len(DASHES)]},
+        )
+        for branch in branches
+    }
+
+
+def add_panel(
+    figure: Figure, place, records: Sequence[dict], title: str, curves: Mapping[str, Curve], legend_columns: int = 2
+) -> Axes:
+    """One panel over the epochs; its legend lies below it, off the data."""
+    axes = figure.add_subplot(place)
+    for label, (read, look) in curves.items():
+        points = [(record["epoch"], value) for record in records if (value := read(record)) is not None]
+        marker = "o" if len(points) <= 20 else None
+        axes.plot(*zip(*points, strict=True), label=label, marker=marker, markersize=2.5, **look)
+    axes.set(title=title, xlabel="Epoch")
+    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True, min_n_ticks=1))
+    axes.grid(axis="y")
+    if any(curves):
+        # In points, for panels differ in height: below the axis label.
+        below = axes.transAxes + ScaledTranslation(0, -27 / 72, figure.dpi_scale_trans)
+        axes.legend(
+            loc="upper left",
+            bbox_to_anchor=(-0.03, 0),
+            bbox_transform=below,
+            ncols=legend_columns,
+            borderaxespad=0,
+            columnspacing=1.2,
+        )
+    return axes
+
+
+def percent(share: float | None) -> float | None:
+    return None if share is None else 100 * share

@@ -1,0 +1,138 @@
+"""What zoo/index.json says of a network, all of it taken from what other scripts wrote; what nobody knows is None."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+
+from helper.errors import UserError
+from helper.run_folder import FREE_OPTIONS, differing_options
+from helper.zoo import PREFIX
+from reporting.tables import METRICS
+
+ZOO_METRICS = (*METRICS, "AutoAttack")
+# What a checkpoint holds beside its network when it is there to go on from.
+TRAINING_STATE = "progress"
+FOLDERS = re.compile(r"""(?<![\w.)])(~[a-z]*)?/[^\s'",;]*/""")
+
+
+def without_paths(value: object) -> object:
+    """A copy of nested dicts and lists in which every path is the file's name alone; tensors stay as they are."""
+    if isinstance(value, str):
+        return Path(value).name if "/" in value else value
+    if isinstance(value, dict):
+        return {key: without_paths(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(without_paths(item) for item in value)
+    return value
+
+
+def without_folders(text: str) -> str:
+    """A sentence or a command in which of every path from the root, or from a home, only the file's name is left."""
+    return FOLDERS.sub("", text)
+
+
+def weights_alone(checkpoint: dict, path: Path) -> dict:
+    """The checkpoint without paths. Raises UserError for one that holds the state of a training run."""
+    if TRAINING_STATE in checkpoint:
+        raise UserError(f"{path} holds the state of a training run; take one of the run's *_best*.pth, weights alone")
+    return without_paths(checkpoint)
+
+
+def kind_of_weights(checkpoint: dict, given: str | None) -> str | None:
+    """'raw' or 'averaged' (--ema); `given` where the checkpoint does not say."""
+    known = None
+    if "averaged" in checkpoint:
+        known = "averaged" if checkpoint["averaged"] else "raw"
+    elif "args" in checkpoint and not checkpoint["args"].get("ema"):
+        known = "raw"
+    if known and given and known != given:
+        raise UserError(f"--kind {given}: the checkpoint says {known}")
+    return known or given
+
+
+def check_evaluation(results: dict, where: str, digest: str) -> None:
+    """Raise UserError where the results at `where` are not of the weights with that digest on test images."""
+    if "checkpoint_sha256" not in results:
+        raise UserError(
+            f"--evaluation {where} does not say which weights it is of; validate_common_corruptions.py, called again, "
+            "says so and measures nothing twice"
+        )
+    if results["checkpoint_sha256"] != digest:
+        raise UserError(f"--evaluation {where} is of other weights, those of {results['checkpoint']}")
+    if results["measured_on"] != "test":
+        raise UserError(
+            f"--evaluation {where} was measured on {results['measured_on']} images; the zoo tells the test's"
+        )
+
+
+def measured_accuracy(evaluations: Sequence[dict]) -> dict:
+    """The part of an entry that evaluations fill; of several with the same metric that on the most images counts.
+
+    accuracy: {branch: {metric: %}}, AdvA being PGD's; images: {metric: how many}; attacks: {metric: its settings};
+    corrupted_images: what NPA was measured on.
+    """
+    found: dict = {"accuracy": {}, "images": {}, "attacks": {}, "corrupted_images": None, "warnings": []}
+    for results in sorted(evaluations, key=lambda results: results["accuracy"]["images"]):
+        accuracy = results["accuracy"]
+        attacks = accuracy.get("attacks", {})
+        values = {metric: accuracy.get(metric) for metric in METRICS}
+        values |= {"AdvA": attacks.get("pgd"), "AutoAttack": attacks.get("autoattack")}
+        for metric, branches in values.items():
+            if not branches:
+                continue
+            found["images"][metric] = accuracy["images"]
+            for branch, value in branches.items():
+                row = found["accuracy"].setdefault(branch, dict.fromkeys(ZOO_METRICS))
+                row[metric] = round(value, 2)
+        if values["AdvA"]:
+            found["attacks"]["AdvA"] = results["attack"]
+        if values["AutoAttack"]:
+            found["attacks"]["AutoAttack"] = {"name": "autoattack", "eps": results["args"]["eps"]}
+        if values["NPA"]:
+            found["corrupted_images"] = without_paths(results["corrupted_images"])
+        found["warnings"] += [without_folders(sentence) for sentence in results["warnings"]]
+    return found | {"warnings": list(dict.fromkeys(found["warnings"]))}
+
+
+def check_trainings(trainings: Sequence[dict], checkpoint: dict) -> None:
+    """Raise UserError where the last of the training runs is not the one that wrote the checkpoint."""
+    for results in trainings:
+        if "epochs" not in results:
+            raise UserError(f"--training: the results of {results['script']} are those of no training")
+    stored, given = (without_paths(found) for found in (checkpoint.get("args", {}), trainings[-1]["args"]))
+    for name in differing_options(stored, given):
+        raise UserError(
+            f"--training: the last run did not train this checkpoint: {name} is {given.get(name)} there and "
+            f"{stored.get(name)} here"
+        )
+
+
+def training_record(trainings: Sequence[dict], teacher: str | None) -> dict:
+    """Epochs, hours and command of all the runs that led to a network, its teacher's among them where it is named."""
+    if not trainings:
+        return {"epochs": None, "hours": None, "command": None}
+    return {
+        "epochs": sum(results["epochs"] for results in trainings),
+        "hours": round(sum(results["wall_time_s"] for results in trainings) / 3600, 2),
+        "command": " && ".join(command_of(results, teacher) for results in trainings),
+    }
+
+
+def command_of(results: dict, teacher: str | None = None) -> str:
+    """A command that trains as the run of these results did: every option that matters, with the value that it had."""
+    words = ["python", results["script"]]
+    for name, value in without_paths(results["args"]).items():
+        if name in FREE_OPTIONS or value is None:
+            continue
+        if name == "sync_bn":  # the one flag that is on unless it is turned off
+            words += [] if value else ["--no_sync_bn"]
+        elif isinstance(value, bool):
+            words += [f"--{name}"] if value else []
+        elif isinstance(value, list):
+            words += [f"--{name}", ",".join(map(str, value))]
+        else:
+            words += [f"--{name}", PREFIX + teacher if teacher and name == "path_t" else str(value)]
+    return shlex.join(words)

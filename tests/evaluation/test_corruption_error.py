@@ -1,0 +1,78 @@
+"""mCE and relative mCE against their formulas by hand."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+
+from evaluation.corruption_error import baseline_warnings, check_baseline, corruption_errors
+from helper.errors import UserError
+
+BASELINE = {
+    "dataset": "cifar10",
+    "accuracy": {
+        "images": 100,
+        "CA": {"0": 90.0, "1": 80.0},
+        "corruptions": {"0": {"fog": [80.0, 60.0], "snow": [70.0, 50.0]}, "1": {"fog": [1.0, 1.0], "snow": [1.0, 1.0]}},
+        "severities": [1, 5],
+    },
+    "corrupted_images": {"origin": "generated", "folder": "a", "seed": 0, "frost": "photographs"},
+}
+
+
+def test_by_hand():
+    accuracy = {"CA": {"0": 95.0, "1": 70.0}, "corruptions": {"0": {"fog": [90.0, 65.0], "snow": [80.0, 80.0]}}}
+    accuracy["corruptions"]["1"] = {"fog": [70.0, 40.0], "snow": [60.0, 40.0]}
+    found, sentences = corruption_errors(accuracy, BASELINE)
+    assert sentences == []
+    # The baseline's clean branch: errors fog 20 + 40, snow 30 + 50; above its clean error of 10: 10 + 30, 20 + 40.
+    assert found["mCE"]["0"] == pytest.approx(100 * ((10 + 35) / 60 + (20 + 20) / 80) / 2)
+    assert found["mCE"]["1"] == pytest.approx(100 * ((30 + 60) / 60 + (40 + 60) / 80) / 2)
+    assert found["relative_mCE"]["0"] == pytest.approx(100 * ((5 + 30) / 40 + (15 + 15) / 60) / 2)
+    assert found["relative_mCE"]["1"] == pytest.approx(100 * ((0 + 30) / 40 + (10 + 30) / 60) / 2)
+
+
+def test_the_baseline_against_itself_is_100():
+    found, _ = corruption_errors(BASELINE["accuracy"], BASELINE)
+    assert found["mCE"]["0"] == found["relative_mCE"]["0"] == 100
+
+
+def test_a_corruption_that_does_not_hurt_the_baseline_leaves_no_quotient():
+    baseline = copy.deepcopy(BASELINE)
+    baseline["accuracy"]["corruptions"]["0"]["fog"] = [95.0, 88.0]
+    found, sentences = corruption_errors(BASELINE["accuracy"], baseline)
+    assert list(found) == ["mCE"]
+    assert sentences == ["no relative_mCE: fog costs the baseline nothing"]
+
+
+@pytest.mark.parametrize(
+    ("dataset", "names", "severities", "message"),
+    [
+        ("digits", ["fog", "snow"], [1, 5], "is on cifar10, this network is on digits"),
+        ("cifar10", ["fog"], [1, 5], r"has 2 corruptions at severities \[1, 5\], this evaluation 1"),
+        ("cifar10", ["fog", "snow"], [1, 2], r"this evaluation 2 at \[1, 2\]"),
+    ],
+)
+def test_a_baseline_of_something_else_is_refused(dataset, names, severities, message):
+    check_baseline(BASELINE, "b.json", "cifar10", ["fog", "snow"], [1, 5])
+    with pytest.raises(UserError, match=message):
+        check_baseline(BASELINE, "b.json", dataset, names, severities)
+    without = copy.deepcopy(BASELINE)
+    del without["accuracy"]["corruptions"]
+    with pytest.raises(UserError, match=r"b\.json has no corruption table"):
+        check_baseline(without, "b.json", "cifar10", ["fog", "snow"], [1, 5])
+
+
+def test_what_is_not_quite_comparable_is_told():
+    ours = copy.deepcopy(BASELINE)
+    assert baseline_warnings(ours, BASELINE) == []
+    ours["corrupted_images"] |= {"origin": "generated on the fly", "folder": None}  # the same bytes
+    assert baseline_warnings(ours, BASELINE) == []
+    ours["corrupted_images"]["frost"] = "procedural"
+    ours["accuracy"]["images"] = 50
+    first, second = baseline_warnings(ours, BASELINE)
+    assert "frost procedural" in first
+    assert "100 images, this network on 50" in second
+    ours["corrupted_images"] = {"origin": "published", "folder": "a", "seed": None, "frost": None}
+    assert "(published, in a)" in baseline_warnings(ours, BASELINE)[0]

@@ -1,0 +1,289 @@
+"""The processes of two parties, from the outside: what each is given, who is blamed, and that none is left behind.
+
+The engine's part is played by small scripts, so that every way to fail can be had without it.
+"""
+
+from __future__ import annotations
+
+import signal
+import stat
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from support.running import ROOT
+
+from helper.errors import UserError
+from private_inference.engine import parties
+from private_inference.engine.parties import Answer, Assignment, check_engine, run_parties
+from private_inference.program.npz_file import load_program
+from private_inference.program.steps import INPUT, Program, Step
+
+IMAGES = np.random.default_rng(0).random((2, 3, 4, 4), dtype=np.float32)
+WEIGHT = np.random.default_rng(1).standard_normal((5, 48), dtype=np.float32)
+STEPS = (
+    Step("flatten", (INPUT,), "a", "flatten"),
+    Step("linear", ("a",), "b", "fc", {"weight": WEIGHT, "bias": np.ones(5, np.float32)}),
+)
+SECRETS = {"client": IMAGES, "server": (Program((3, 4, 4), STEPS), {"model": "one layer"})}
+
+# What a party does that has nothing to tell but its end.
+GOOD = """
+    (folder / "result.json").write_text(json.dumps({"role": role}))
+    if role == "client":
+        np.save(folder / "logits.npy", np.arange(10.0).reshape(2, 5))
+"""
+HANGS = "time.sleep(300)"
+LOST = 'fail("error: the other party at 10.0.0.2:9500 has ended; its own last line says why")'
+UNANSWERED = 'fail("error: the other party at 10.0.0.2:9500 did not answer within 2 s")'
+
+
+@pytest.fixture(autouse=True)
+def started(monkeypatch) -> Iterator[list[subprocess.Popen]]:
+    """Every process of a test, and whatever came of it: at its end none of them runs."""
+    monkeypatch.setattr(parties, "GRACE", 0.5)
+    processes: list[subprocess.Popen] = []
+    popen = subprocess.Popen
+
+    def start(*args, **more) -> subprocess.Popen:
+        processes.append(popen(*args, **more))
+        return processes[-1]
+
+    monkeypatch.setattr(parties.subprocess, "Popen", start)
+    yield processes
+    running = [process for process in processes if process.poll() is None]
+    for process in running:
+        process.kill()
+    assert not running
+
+
+@pytest.fixture
+def stub(tmp_path: Path) -> Callable[..., Path]:
+    """stub(client, server) -> the path of an executable that does what these lines of Python say, by the job's role."""
+
+    def make(client: str = GOOD, server: str = GOOD) -> Path:
+        begin = f"""#!{sys.executable}
+import json, os, signal, sys, time
+from pathlib import Path
+import numpy as np
+job = json.loads(Path(sys.argv[-1]).read_text())
+role, folder = job["role"], Path(job["folder"])
+
+def fail(line, status=2):
+    print(line, file=sys.stderr, flush=True)
+    os._exit(status)
+
+def tell(**event):
+    print(json.dumps(event), flush=True)
+
+"""
+        acts = {"client": client, "server": server}
+        acts = "".join(
+            f"if role == {role!r}:\n{textwrap.indent(textwrap.dedent(act), '    ')}\n" for role, act in acts.items()
+        )
+        path = tmp_path / "python"
+        path.write_text(begin + acts)
+        path.chmod(0o755)
+        return path
+
+    return make
+
+
+def run(
+    python: Path, follow: Callable[[str, dict], None] = lambda *_: None, roles: Iterable[str] = SECRETS
+) -> dict[str, Answer]:
+    """These parties, in a new folder beside the stub."""
+    assignments = [Assignment(role, "127.0.0.1:1", "127.0.0.1:2", SECRETS[role]) for role in roles]
+    folder = python.parent / "work"
+    return run_parties(assignments, protocol="semi2k", timeout=9, python=python, folder=folder, follow=follow)
+
+
+# --- What each is given, and says -----------------------------------------------------------------------------------
+
+
+def test_each_party_is_given_its_own_secret_and_no_more(stub) -> None:
+    seen = """
+        found = {path.name: stat.S_IMODE(path.stat().st_mode) for path in folder.iterdir()}
+        found["."] = stat.S_IMODE(folder.stat().st_mode)
+        (folder / "result.json").write_text(json.dumps({"found": found, "job": job, "argv": sys.argv[1:]}))
+    """
+    path = stub("import stat\n" + textwrap.dedent(seen), "import stat\n" + textwrap.dedent(seen))
+    answers = run(path)
+    given = {role: set(answers[role].result["found"]) - {".", "stderr"} for role in answers}
+    assert given == {"client": {"job.json", "images.npy"}, "server": {"job.json", "program.npz"}}
+    for role in answers:
+        result = answers[role].result
+        assert result["found"]["."] == 0o700
+        assert result["argv"][:2] == ["-m", "private_inference.engine.party"]
+        expected = {"listen": "127.0.0.1:1", "peer": "127.0.0.1:2", "protocol": "semi2k", "timeout": 9, "digest": None}
+        assert result["job"] == {**expected, "role": role, "folder": str(path.parent / "work" / role)}
+        assert stat.S_IMODE((path.parent / "work" / role).stat().st_mode) == 0o700
+    # By content too: nothing of one's secret lies in the other's folder, whatever it is called.
+    work = path.parent / "work"
+    np.testing.assert_array_equal(np.load(work / "client" / "images.npy", allow_pickle=False), IMAGES)
+    program, about = load_program(work / "server" / "program.npz")
+    np.testing.assert_array_equal(program.steps[1].arrays["weight"], WEIGHT)
+    assert about == {"model": "one layer"}
+    for role, foreign in (("client", WEIGHT), ("server", IMAGES)):
+        held = b"".join(file.read_bytes() for file in (work / role).iterdir())
+        assert foreign.tobytes()[:64] not in held
+
+
+def test_what_they_found_comes_back(stub) -> None:
+    answers = run(stub())
+    assert {role: answer.result for role, answer in answers.items()} == {
+        "client": {"role": "client"},
+        "server": {"role": "server"},
+    }
+    np.testing.assert_array_equal(answers["client"].logits, np.arange(10.0).reshape(2, 5))
+    assert answers["server"].logits is None
+    alone = stub().parent / "alone"
+    alone.mkdir()
+    assert list(run(stub().rename(alone / "python"), roles=("server",))) == ["server"]
+
+
+def test_a_prefix_comes_before_the_command_of_its_party_alone(stub, tmp_path) -> None:
+    said = '(folder / "result.json").write_text(json.dumps(os.environ.get("RLNET_SIDE")))'
+    assignments = [
+        Assignment("client", "a:1", "b:2", IMAGES, prefix=("env", "RLNET_SIDE=left")),
+        Assignment("server", "b:2", "a:1", SECRETS["server"]),
+    ]
+    answers = run_parties(
+        assignments, protocol="semi2k", timeout=9, python=stub(said, said), folder=tmp_path / "work", follow=print
+    )
+    assert {role: answer.result for role, answer in answers.items()} == {"client": "left", "server": None}
+
+
+def test_events_arrive_in_order_and_noise_does_not(stub) -> None:
+    talks = """
+        print("WARNING: a library prints", flush=True)
+        for number in range(200):
+            tell(event="image", number=number)
+            print("{half of a line", flush=True)
+        sys.stdout.buffer.write(bytes([0xff, 0xfe, 10]))
+        sys.stdout.flush()
+        # Valid JSON, but nothing that a party says.
+        for noise in ("3.14", "[1, 2]", '"text"', "true"):
+            print(noise, flush=True)
+        tell(event="last")
+    """
+    events: list[tuple[str, dict]] = []
+    talks = textwrap.dedent(GOOD) + textwrap.dedent(talks)
+    run(stub(talks, talks), lambda role, event: events.append((role, event)))
+    expected = [*({"event": "image", "number": number} for number in range(200)), {"event": "last"}]
+    for role in ("client", "server"):
+        assert [event for who, event in events if who == role] == expected
+
+
+@pytest.mark.parametrize("noise", ["", "null"])
+def test_events_are_heard_while_they_happen(stub, noise: str) -> None:
+    """The party waits for what its event makes us do; a library that prints `null` has not ended it."""
+    waits = f"""
+        print({noise!r}, flush=True)
+        tell(event="ready")
+        end = time.monotonic() + 5
+        while not (folder / "heard").exists():
+            if time.monotonic() > end:
+                fail("error: nobody heard")
+            time.sleep(0.01)
+    """
+
+    def follow(role: str, event: dict) -> None:
+        (path.parent / "work" / role / "heard").touch()
+
+    path = stub(textwrap.dedent(waits) + textwrap.dedent(GOOD))
+    assert run(path, follow)["client"].result == {"role": "client"}
+
+
+def test_a_party_is_done_once_its_result_is_written(stub) -> None:
+    assert run(stub(GOOD, GOOD + "    os._exit(255)"))["server"].result == {"role": "server"}
+
+
+# --- Who is blamed --------------------------------------------------------------------------------------------------
+
+KILLED = "os.kill(os.getpid(), signal.SIGKILL)"
+SPEECHLESS = "os._exit(255)"
+CRASHED = "os.kill(os.getpid(), signal.SIGSEGV)"
+WRONG = 'print("Traceback", file=sys.stderr)\nfail("error: the images are (3, 4, 4), the network takes (3, 8, 8)")'
+
+
+@pytest.mark.parametrize(
+    ("client", "server", "line"),
+    [
+        # The one that hangs has nothing to say.
+        (WRONG, HANGS, "client: the images are (3, 4, 4), the network takes (3, 8, 8)"),
+        (HANGS, WRONG, "server: the images are (3, 4, 4), the network takes (3, 8, 8)"),
+        # Whoever only lost the other is the lesser witness, also where it ends first.
+        (LOST, f"time.sleep(0.2)\n{WRONG}", "server: the images are (3, 4, 4), the network takes (3, 8, 8)"),
+        (f"time.sleep(0.2)\n{WRONG}", UNANSWERED, "client: the images are (3, 4, 4), the network takes (3, 8, 8)"),
+        # The engine itself ends a process that could not deliver a message.
+        (SPEECHLESS, HANGS, "client: the other party at 127.0.0.1:2 has ended; its own last line says why"),
+        (SPEECHLESS, f"time.sleep(0.2)\n{WRONG}", "server: the images are (3, 4, 4), the network takes (3, 8, 8)"),
+        (LOST, CRASHED, "the server's process failed with status -11: without a word"),
+        (CRASHED, HANGS, "the client's process failed with status -11: without a word"),
+        ('fail("no such word", 1)', HANGS, "the client's process failed with status 1: no such word"),
+        ('raise MemoryError("too much")', LOST, "the client's process failed with status 1: MemoryError: too much"),
+        (KILLED, HANGS, "the client's process was killed"),
+        (KILLED, LOST, "the client's process was killed"),  # such as for its memory: it has no last line
+        (GOOD, WRONG, "server: the images are (3, 4, 4), the network takes (3, 8, 8)"),
+        (LOST, GOOD, "client: the other party at 10.0.0.2:9500 has ended; its own last line says why"),
+    ],
+)
+def test_the_line_of_who_failed_first_hand(stub, client: str, server: str, line: str) -> None:
+    with pytest.raises(UserError) as error:
+        run(stub(client, server))
+    assert str(error.value) == line
+
+
+@pytest.mark.parametrize("how", [KeyboardInterrupt, SystemExit, ValueError])
+def test_none_is_left_behind_when_we_are_interrupted(stub, how: type[BaseException]) -> None:
+    def follow(role: str, event: dict) -> None:
+        raise how
+
+    path = stub(f'tell(event="linked")\n{HANGS}', HANGS)
+    with pytest.raises(how):
+        run(path, follow)
+
+
+def test_none_is_left_behind_when_the_other_cannot_be_started(stub, tmp_path, started) -> None:
+    assignments = [
+        Assignment("client", "a:1", "b:2", IMAGES),
+        Assignment("server", "b:2", "a:1", SECRETS["server"], prefix=(str(tmp_path / "nowhere"),)),
+    ]
+    with pytest.raises(OSError, match="nowhere"):
+        run_parties(
+            assignments, protocol="semi2k", timeout=9, python=stub(HANGS), folder=tmp_path / "work", follow=print
+        )
+    assert [process.returncode for process in started] == [-signal.SIGKILL]
+
+
+def test_parties_end_with_us_even_when_we_are_killed(stub, tmp_path) -> None:
+    """Each waits at its stdin, of which we hold the other end: neither may hold that of its sibling."""
+    waits = f'tell(event="linked")\nsys.stdin.buffer.read()\nPath({str(tmp_path)!r}, role + ".ended").touch()'
+    path = stub(waits, waits)
+    code = f"""
+import sys
+from pathlib import Path
+sys.path[:0] = [{str(ROOT)!r}, {str(ROOT / "tests")!r}]
+import test_parties
+test_parties.run(Path({str(path)!r}), lambda role, event: print(role, flush=True))
+"""
+    parent = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    assert {parent.stdout.readline().strip() for _ in range(2)} == {"client", "server"}
+    parent.send_signal(signal.SIGKILL)
+    parent.communicate()
+    end = time.monotonic() + 20
+    while time.monotonic() < end and not all((tmp_path / f"{role}.ended").exists() for role in SECRETS):
+        time.sleep(0.05)
+    assert sorted(file.name for file in tmp_path.glob("*.ended")) == ["client.ended", "server.ended"]
+
+
+def test_a_missing_engine_is_one_line_that_says_how_to_get_it(tmp_path) -> None:
+    with pytest.raises(UserError, match="`make pi` sets it up"):
+        check_engine(tmp_path / "nowhere")
+    check_engine(Path(sys.executable))

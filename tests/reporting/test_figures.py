@@ -1,0 +1,192 @@
+"""Figures carry the numbers they are given, do without what was not measured, and become whole files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from statistics import mean
+
+import matplotlib
+import numpy as np
+import pytest
+import torch
+from matplotlib.figure import Figure
+
+from helper.errors import UserError
+from models.layers import relu_sites
+from reporting import figure_style
+from reporting.figures import (
+    Example,
+    accuracy_against_relus,
+    accuracy_against_severity,
+    corruption_heatmap,
+    example_images,
+    mask_maps,
+    relus_per_layer,
+    run_figures,
+    save_figure,
+    save_figures,
+    training_curves,
+)
+
+NAMES = ("gaussian_noise", "zoom_blur", "frost", "jpeg_compression")
+
+
+def results_of(kept: int = 60, branches: tuple[int, ...] = (0, 1), corruptions: bool = True, layers: int = 3) -> dict:
+    """A results file of which no two accuracies are alike."""
+    accuracy = {"images": 100, "CA": {str(b): 90.0 - b for b in branches}, "AdvA": {}}
+    if corruptions:
+        accuracy["corruptions"] = {
+            str(b): {name: [80.5 - 10 * n - s - b / 4 for s in range(5)] for n, name in enumerate(NAMES)}
+            for b in branches
+        }
+    return {
+        "model": "resnet8",
+        "branches": len(branches),
+        "accuracy": accuracy,
+        "oracle": {"CA": 90.0},
+        "relus": {
+            "kept": kept * layers,
+            "total": 100 * layers,
+            "layers": [{"layer": f"layer{n}.relu", "total": 100, "kept": kept} for n in range(layers)],
+        },
+    }
+
+
+def record_of(epoch: int, **more) -> dict:
+    losses = {"loss": 1 / epoch, "ce_clean": 0.5 / epoch, "accuracy_clean": 0.9, "learning_rate": 0.1}
+    return {"epoch": epoch, **losses, "TA": {"0": 80.0}, "ATA": {}, **more}
+
+
+def words(figure: Figure) -> list[str]:
+    """Every text of a figure, ticks and legends too."""
+    figure.draw_without_rendering()
+    return [text.get_text() for text in figure.findobj(matplotlib.text.Text) if text.get_text()]
+
+
+def test_the_heat_map_carries_the_numbers_of_the_table():
+    results = results_of()
+    results["corrupted_images"] = {"origin": "generated", "frost": "procedural"}
+    found = words(corruption_heatmap(results, "1"))
+    rows = results["accuracy"]["corruptions"]["1"]
+    for row in rows.values():
+        assert all(f"{value:.1f}" in found for value in (*row, mean(row)))
+    assert f"{mean(map(mean, rows.values())):.1f}" in found
+    order = ["gaussian noise", "zoom blur", "frost (procedural)", "JPEG compression", "mean"]
+    assert [text for text in found if text in order][: len(order)] == order
+
+
+def test_what_the_benchmark_does_not_have_stays_out_of_its_mean():
+    results = results_of(branches=(0,))
+    before = accuracy_against_severity([results]).axes[0].lines[0].get_ydata()
+    results["accuracy"]["corruptions"]["0"]["spatter"] = [0.0] * 5
+    after = accuracy_against_severity([results]).axes[0].lines[0].get_ydata()
+    assert list(before) == list(after)
+    assert "Extra" in words(corruption_heatmap(results, 0))
+
+
+def test_severity_has_a_line_a_branch_or_a_line_a_run():
+    one = accuracy_against_severity([results_of()]).axes[0].lines
+    assert [line.get_ydata()[0] for line in one] == [90.0, 89.0]
+    several = accuracy_against_severity([results_of(), results_of(corruptions=False), results_of()], list("abc"))
+    assert [line.get_label() for line in several.axes[0].lines] == ["a", "c"]
+
+
+@pytest.mark.parametrize("layers", [1, 60])
+def test_bars_add_up_to_the_layers(layers: int):
+    bars = relus_per_layer(results_of(kept=25, layers=layers)).axes[0].patches
+    assert [bar.get_width() for bar in bars] == pytest.approx([0.025] * layers + [0.075] * layers)
+    assert len(relus_per_layer(results_of(kept=100, layers=layers)).axes[0].patches) == layers
+
+
+def test_run_figures_are_those_that_the_data_allow():
+    everything = run_figures(results_of(), [record_of(1)])
+    heat_maps = {"corruption_heatmap_branch0", "corruption_heatmap_branch1"}
+    assert everything.keys() == heat_maps | {"severity", "relus_per_layer", "training_curves"}
+    assert run_figures(results_of(corruptions=False), []).keys() == {"relus_per_layer"}
+
+
+def test_training_curves_of_one_epoch_and_of_a_mask_that_came_to_rest():
+    assert len(training_curves([record_of(1)]).axes) == 4
+    records = [record_of(n, at_aug=1e-4, **({"mask_distance": 0.2} if n < 3 else {})) for n in range(1, 31)]
+    *_, moved = training_curves(records).axes
+    assert list(moved.lines[0].get_ydata()) == [20.0, 20.0]
+
+
+def test_averaged_weights_have_curves_of_their_own():
+    raw = {"TA": {"0": 80.0, "1": 70.0}, "ATA": {"1": 40.0}}
+    averaged = {"TA_ema": {"0": 82.0, "1": 72.0}, "ATA_ema": {"1": 42.0}}
+    *_, tested, _ = training_curves([record_of(n, **raw, **averaged) for n in (1, 2)]).axes
+    assert {line.get_label(): line.get_ydata()[1] for line in tested.lines} == {
+        **{"clean, branch 0": 80.0, "clean, branch 1": 70.0, "under attack, branch 1": 40.0},
+        **{"clean, branch 0, averaged": 82.0, "clean, branch 1, averaged": 72.0},
+        "under attack, branch 1, averaged": 42.0,
+    }
+    looks = {(line.get_color(), line.get_linestyle()) for line in tested.lines}
+    assert len(looks) == 6
+
+
+def test_numbers_of_runs_do_not_cover_each_other():
+    runs = [results_of(kept=kept) for kept in (10, 10, 11, 99, 98, 97)]
+    figure = accuracy_against_relus(runs)
+    boxes = [note.get_window_extent() for note in figure.axes[0].texts]
+    assert len(boxes) == len(runs)
+    assert not any(a.overlaps(b) for n, a in enumerate(boxes) for b in boxes[:n])
+
+
+def test_mask_maps_show_the_share_of_channels_and_the_counts(network):
+    model = network()
+    sites = relu_sites(model)
+    site = sites["layer1.0.relu1"]
+    site.set_mask(torch.arange(16).view(16, 1, 1) < 4)
+    figure = mask_maps(model, ["layer1.0.relu1"])
+    assert "4,096 of 16,384 (25.0 %)" in figure.axes[0].get_title(loc="left")
+    np.testing.assert_allclose(figure.axes[0].images[0].get_array(), 25.0)
+    site.set_mask(torch.zeros(16, 32, 32, dtype=torch.bool))
+    titles = [axes.get_title(loc="left").split("\n") for axes in mask_maps(model).axes[:4]]
+    assert [name for name, _ in titles] == ["relu", "layer1.0.relu2", "layer2.0.relu2", "layer3.0.relu2"]
+
+
+def test_wrong_predictions_are_marked_by_a_sign_too():
+    images = torch.rand(2, 3, 8, 8)
+    examples = [
+        Example("Clean", images, ["cat", "dog"], [True, True]),
+        Example("Attacked", images.numpy(), ["$a$", "dog"], [False, True]),
+    ]
+    found = words(example_images(examples, ["cat", "dog"]))
+    assert [text for text in found if text[0] in "✓✗"] == ["✓ cat", "✓ dog", r"✗ \$a\$", "✓ dog"]
+
+
+def test_files_are_whole_and_the_same_every_time(tmp_path: Path):
+    for name in ("best_TA0.0", "again"):
+        save_figure(relus_per_layer(results_of()), tmp_path / name)
+    for suffix, start in ((".png", b"\x89PNG\r\n\x1a\n"), (".pdf", b"%PDF-")):
+        one, other = (tmp_path / f"{name}{suffix}" for name in ("best_TA0.0", "again"))
+        assert one.read_bytes() == other.read_bytes()
+        assert one.read_bytes().startswith(start)
+
+
+def test_a_failure_leaves_the_file_of_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    save_figure(relus_per_layer(results_of()), tmp_path / "figure")
+    before = (tmp_path / "figure.png").read_bytes()
+
+    def full_disk(*paths):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.replace", full_disk)
+    with pytest.raises(UserError, match="what was there before is intact"):
+        save_figure(relus_per_layer(results_of(kept=1)), tmp_path / "figure")
+    assert (tmp_path / "figure.png").read_bytes() == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["figure.pdf", "figure.png"]
+
+
+def test_figures_leave_matplotlib_as_it_was():
+    before = dict(matplotlib.rcParams)
+    figure_style.render(relus_per_layer(results_of()), "svg")
+    assert dict(matplotlib.rcParams) == before
+
+
+def test_figures_that_no_longer_belong_here_go(tmp_path):
+    (tmp_path / "notes.txt").write_text("mine")
+    save_figures({"relus": relus_per_layer(results_of()), "again": relus_per_layer(results_of())}, tmp_path)
+    save_figures({"relus": relus_per_layer(results_of())}, tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {"relus.png", "relus.pdf", "notes.txt"}

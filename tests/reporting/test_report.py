@@ -1,0 +1,213 @@
+"""report.py: one page that fetches nothing, shows what files say as text, and sorts by what they say."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from test_figures import record_of, results_of
+
+import report
+from helper.errors import UserError
+from reporting.results import SCHEMA
+
+ROOT = Path(__file__).parents[2]
+EVIL = '"><script>alert(1)<!--&$x$'
+
+
+def write_run(folder: Path, *, log: bool = False, **changes) -> Path:
+    results = results_of() | {
+        "schema": SCHEMA,
+        "script": "validate_common_corruptions.py",
+        "dataset": "digits",
+        "image_size": 32,
+        "trained_branches": [0, 1],
+        "attack": {"name": "pgd", "eps": 8 / 255, "step_size": 2 / 255, "steps": 20, "restarts": 1},
+        "single_branch": {"branch": 1, "CA": 89.0, "AdvA": 45.25},
+        "corrupted_images": None,
+        "warnings": [],
+        "args": {"seed": 0},
+    }
+    results["accuracy"] |= {"AdvA": {"0": 1.5, "1": 45.25}, "NPA": {"0": 63.5, "1": 63.25}}
+    for layer in results["relus"]["layers"]:
+        layer["shape"] = [1, 10, 10]
+    folder.mkdir(parents=True)
+    (folder / "results.json").write_text(json.dumps(results | changes))
+    if log:
+        (folder / "log.jsonl").write_text(json.dumps(record_of(1)) + '\n{"epoch": 2, "lo')
+    return folder
+
+
+def build(out: Path, *runs: Path, title: str = "Runs") -> str:
+    report.main(report.parse_args([*map(str, runs), "--out", str(out), "--title", title]))
+    return out.read_text()
+
+
+class Page(HTMLParser):
+    """Tables as rows of (tag, attributes, text), scripts, and ids."""
+
+    def __init__(self, text: str):
+        super().__init__()
+        self.tables, self.ids, self.scripts, self.text, self.cell = [], [], 0, "", None
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        attributes = dict(attributes)
+        self.ids += [attributes["id"]] if "id" in attributes else []
+        self.scripts += tag == "script"
+        if tag == "table":
+            self.tables.append([])
+        elif tag == "tr":
+            self.tables[-1].append([])
+        elif tag in ("th", "td"):
+            self.cell = [tag, attributes, ""]
+            self.tables[-1][-1].append(self.cell)
+
+    def handle_endtag(self, tag):
+        if tag in ("th", "td"):
+            self.cell = None
+
+    def handle_data(self, data):
+        self.text += data
+        if self.cell:
+            self.cell[2] += data
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory) -> list[Path]:
+    root = tmp_path_factory.mktemp("runs")
+    made = {"origin": "generated", "folder": None, "seed": 0, "frost": "procedural"}
+    few = {"images": 50, "CA": {"0": 70.0}, "AdvA": {}}
+    return [
+        write_run(root / "a/same", log=True, corrupted_images=made),
+        write_run(root / "b/same", accuracy=few, attack=None, oracle={"CA": 70.0}, single_branch={"branch": 0}),
+        write_run(root / EVIL.replace("/", ""), dataset="cifar10", warnings=[f"flattering {EVIL}"], model=EVIL),
+    ]
+
+
+@pytest.fixture(scope="module")
+def text(folders: list[Path], tmp_path_factory) -> str:
+    return build(tmp_path_factory.mktemp("page") / "report.html", *folders, title=f"Title {EVIL}")
+
+
+def test_the_overview_says_what_the_files_say(text: str):
+    groups, head, *rows = Page(text).tables[0]
+    titles = [cell[2] for cell in head]
+    assert [cell[2] for cell in groups] == ["", "ReLUs", "With an oracle, %", "Best single branch, %"]
+    first = [cell[2] for cell in rows[0]]
+    assert dict(zip(titles[3:7], first[3:7], strict=True)) == {"Images": "100", "kept": "180", "of": "300", "%": "60.0"}
+    assert titles[7:] == ["CA", "NPA", "PGD", "branch", "CA", "NPA", "PGD"]
+    assert first[7:] == ["90.00", "63.50", "45.25", "1", "89.00", "63.25", "45.25"]
+
+
+def test_cells_sort_by_the_number_itself_and_missing_ones_say_so(text: str):
+    _, head, *rows = Page(text).tables[0]
+    assert all(attributes["aria-sort"] == "none" for _, attributes, _ in head)
+    keys = [cell[1]["data-value"] for cell in rows[0]]
+    assert keys[7] == "90.0"
+    assert keys[3] == "100"
+    npa, pgd = rows[1][8:10]
+    assert [npa[1]["data-value"], npa[2], pgd[1]["data-value"], pgd[2]] == ["", "–", "", "–"]
+    assert text.count('<button type="button">') == sum(len(table[-1]) for table in Page(text).tables)
+
+
+def test_the_corruption_table_has_its_mean_below(text: str):
+    table = next(table for table in Page(text).tables if table[1][0][2] == "Corruption")
+    assert [cell[2] for cell in table[2]] == [
+        "gaussian noise",
+        "noise",
+        "80.50",
+        "79.50",
+        "78.50",
+        "77.50",
+        "76.50",
+        "78.50",
+    ]
+    assert [row[0][2] for row in table[4:]] == ["frost (procedural)", "JPEG compression", "mean"]
+    assert table[-1][-1][2] == "63.50"
+
+
+def test_what_cannot_be_compared_is_said(text: str):
+    for sentence in (
+        "Measured on different data sets: digits in runs 1 and 2; cifar10 in run 3.",
+        "Measured on different numbers of images: 100 in runs 1 and 3; 50 in run 2.",
+        "NPA and mCE are of images generated here, not of the published ones, in run 1.",
+        "Frost is procedural in run 1",
+        f"Run 3: flattering {EVIL}",
+    ):
+        assert sentence in Page(text).text
+
+
+def test_text_from_files_stays_text(text: str):
+    page = Page(text)
+    assert page.scripts == 1
+    assert "<script>alert" not in text
+    assert "<!--" not in text.removeprefix("<!DOCTYPE html>")
+    assert text.count("&lt;script&gt;alert(1)") >= 4
+
+
+def test_the_page_is_self_contained(text: str):
+    assert not re.search(r"https?:|//\w|@import|<link(?! rel=\"icon\" href=\"data:,\")", re.sub(r"\s//.*", "", text))
+    assert all(target.startswith(("#", "data:")) for target in re.findall(r'(?:src|href)="([^"]*)"', text))
+    assert all(target.startswith("#") for target in re.findall(r"url\(([^)]*)\)", text))
+
+
+def test_ids_are_unique_and_references_arrive(text: str):
+    ids = Page(text).ids
+    assert len(ids) == len(set(ids))
+    assert set(re.findall(r'href="#([^"]*)"|url\(#([^)]*)\)', text)) <= {(i, "") for i in ids} | {("", i) for i in ids}
+
+
+def test_runs_of_the_same_name_are_told_apart(text: str):
+    assert "a/<wbr>same" in text
+    assert "b/<wbr>same" in text
+
+
+def test_same_input_same_bytes(folders: list[Path], text: str, tmp_path: Path):
+    # The same run twice, as its folder and as its file, is one run.
+    again = build(tmp_path / "other.html", *folders, folders[0] / "results.json", title=f"Title {EVIL}")
+    assert again == text
+
+
+def test_pictures_of_the_run_are_part_of_the_page(tmp_path: Path):
+    run = write_run(tmp_path / "run")
+    (run / "figures").mkdir()
+    for name in ("examples", "severity"):
+        (run / f"figures/{name}.png").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(30))
+    assert build(tmp_path / "report.html", run).count("data:image/png;base64,") == 1
+    (run / "figures/mask_maps.png").write_bytes(b"no picture")
+    with pytest.raises(UserError, match=r"mask_maps\.png: not a PNG"):
+        build(tmp_path / "other.html", run)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "results.json"),
+        ("{", "results.json"),
+        ('{"schema": "another"}', "results.json"),
+        (json.dumps({"schema": SCHEMA}), "lacks what it should hold"),
+    ],
+)
+def test_bad_input_is_one_line_and_nothing_written(content: str | None, message: str, tmp_path: Path):
+    run = tmp_path / "run"
+    run.mkdir()
+    if content is not None:
+        (run / "results.json").write_text(content)
+    with pytest.raises(UserError, match=message):
+        build(tmp_path / "report.html", run)
+    assert not (tmp_path / "report.html").exists()
+
+
+def test_the_script_ends_with_status_2(tmp_path: Path):
+    command = [sys.executable, "report.py", str(tmp_path), "--out", str(tmp_path / "report.html")]
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    assert ended.returncode == 2
+    assert ended.stderr.startswith("error: ")
+    assert ended.stderr.count("\n") == 1
+    assert not (tmp_path / "report.html").exists()

@@ -1,0 +1,68 @@
+"""Checkpoints for tests of private inference, and how its commands are run and read."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import torch
+
+from dataset import dataset_spec
+from helper.checkpoint import save_checkpoint
+from models import build_model
+from models.layers import Network, relu_sites
+from models.restore import describe_model
+from private_inference.engine.parties import ENGINE_PYTHON
+from support.networks import randomise_norms
+from support.running import start
+
+needs_engine = pytest.mark.skipif(not ENGINE_PYTHON.is_file(), reason="needs the secure engine: make pi")
+
+DIGITS = dataset_spec("digits")
+BRANCH = 1
+EMPTY = "layer2.0.relu1"
+LOGIT_ERROR = 5e-3
+SCRIPT = "measure_private_inference.py"
+
+
+@dataclass(frozen=True, eq=False)
+class Files:
+    """Two networks of the same weights and two branches: all-ReLU, and masked with a site that keeps none."""
+
+    folder: Path
+    models: dict[str, Network]
+
+    def __getitem__(self, name: str) -> Path:
+        return self.folder / f"{name}.pth"
+
+
+def make_files(folder: Path) -> Files:
+    models = {}
+    for name in ("full", "masked"):
+        torch.manual_seed(0)
+        model = build_model("resnet8", num_classes=10, image_size=32, branches=2, mean=DIGITS.mean, std=DIGITS.std)
+        randomise_norms(model)
+        if name == "masked":
+            for layer, site in relu_sites(model).items():
+                site.set_mask(torch.rand(site.map_shape) < (0 if layer == EMPTY else 0.1))
+        more = {"dataset": "digits", "trained_branches": [0, BRANCH]}
+        save_checkpoint(folder / f"{name}.pth", {**describe_model("resnet8", model.eval()), **more})
+        models[name] = model
+    return Files(folder, models)
+
+
+def finish(process: subprocess.Popen) -> str:
+    output = process.communicate(timeout=400)[0]
+    assert process.returncode == 0, output
+    return output
+
+
+def measure(options: str) -> str:
+    return finish(start(f"{SCRIPT} {options}"))
+
+
+def read(folder: Path) -> dict:
+    return json.loads((folder / "private_inference.json").read_text())

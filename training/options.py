@@ -1,0 +1,197 @@
+"""The command line of the three training scripts."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping, Sequence
+
+from attacks.attack import ATTACKS, AttackSettings
+from attacks.options import add_ball_options
+from dataset.options import add_data_options
+from helper.command_line import (
+    CHECKPOINT,
+    Parser,
+    add_run_options,
+    checkpoint_file,
+    decay,
+    epoch_list,
+    number,
+    positive,
+)
+from helper.errors import UserError
+from models.branches import add_branch_options, branch_count
+from training.acceleration import AMP, COMPILE
+from training.schedule import default_decay_epochs
+
+
+def add_attack_options(parser: Parser, *, default: str, steps: int) -> None:
+    group = add_ball_options(
+        parser,
+        ATTACKS,
+        default,
+        "the attack in training: pgd; fgsm, one step; nfgsm, one step from a noisy image, in a quarter of PGD-7's time",
+    )
+    group.add_argument("--steps", type=positive, default=steps, help=f"PGD steps in training (default: {steps})")
+    group.add_argument("--eval_steps", type=positive, default=20, help="PGD steps in evaluations (default: 20)")
+    group.add_argument(
+        "--select_attack_images",
+        type=positive,
+        metavar="N",
+        help="attack only N of the images that every epoch is judged by, evenly spaced (default: all of them)",
+    )
+
+
+def add_optimizer_options(
+    parser: Parser, *, epochs: int, epochs_alias: str | None, learning_rate: float, fast: Mapping[str, object]
+) -> None:
+    parser.presets = {"full": {}, "fast": {"lr_schedule": "onecycle", **fast}}
+    group = parser.add_argument_group("optimizer (SGD)")
+    group.add_argument(
+        "--preset",
+        choices=parser.presets,
+        default="full",
+        help="full: the published schedule, as below; fast: --lr_schedule onecycle "
+        f"{' '.join(f'--{name} {value}' for name, value in fast.items())}. Options that are given win (default: full)",
+    )
+    names = ["--epochs", *([epochs_alias] if epochs_alias else [])]
+    group.add_argument(*names, dest="epochs", type=positive, default=epochs, help=f"default: {epochs}")
+    group.add_argument("--learning_rate", type=number, default=learning_rate, help=f"default: {learning_rate}")
+    group.add_argument(
+        "--lr_schedule",
+        choices=("step", "onecycle"),
+        default="step",
+        help="step: times --lr_decay_rate at each of --lr_decay_epochs (default); onecycle: rises over 30 %% of the "
+        "epochs, then falls to 0: the better one for short runs",
+    )
+    group.add_argument(
+        "--lr_decay_epochs",
+        type=epoch_list,
+        metavar="E,E,...",
+        help="default: after 62.5, 75 and 87.5 %% of the epochs, which is 150,180,210 of 240",
+    )
+    group.add_argument("--lr_decay_rate", type=number, default=0.1, help="default: 0.1")
+    group.add_argument("--momentum", type=number, default=0.9, help="default: 0.9")
+    group.add_argument("--weight_decay", type=number, default=5e-4, help="default: 5e-4")
+    group.add_argument(
+        "--ema",
+        type=decay,
+        metavar="DECAY",
+        help="average the weights, and their batch-norm statistics, over the steps: average = DECAY average + "
+        "(1 - DECAY) weights, after a short rise of DECAY. The averaged network is evaluated and saved beside the raw "
+        "one, in files with _ema in their names. 0.999 averages over about 1,000 steps (default: no average)",
+    )
+    group.add_argument(
+        "--no_sync_bn",
+        dest="sync_bn",
+        action="store_false",
+        help="with several processes, let each normalise by its own batch statistics: quicker, but no longer the same "
+        "training as one process",
+    )
+
+
+def add_speed_options(parser: Parser) -> None:
+    group = parser.add_argument_group("speed (of training: evaluations are always float32, without TF32)")
+    group.add_argument(
+        "--amp",
+        choices=AMP,
+        default="auto",
+        help="what networks multiply in. none: float32, TF32 off; bf16: bfloat16 by autocast, TF32 for the rest. "
+        "Weights, batch-norm statistics, losses, perturbations and mask sums are float32 in both. auto: bf16 on a GPU "
+        "that has it; on a CPU a few steps of both are timed, and bf16 is taken where it is 1.3 times as fast, which a "
+        "resumed run then keeps to (default: auto)",
+    )
+    group.add_argument(
+        "--channels_last",
+        action="store_true",
+        default=True,
+        help="keep maps in the memory order (N, H, W, C), in which convolutions are quicker (default)",
+    )
+    group.add_argument("--no_channels_last", dest="channels_last", action="store_false", help="in (N, C, H, W) instead")
+    group.add_argument(
+        "--compile",
+        choices=COMPILE,
+        default="auto",
+        help="graphs: record a whole training step, attack and all, as one CUDA graph, and launch that; none: every "
+        "kernel by itself. auto: graphs on a GPU in a run of one process, none otherwise (default: auto)",
+    )
+
+
+def add_training_options(
+    parser: Parser,
+    *,
+    dataset: str | None,
+    epochs: int,
+    epochs_alias: str | None,
+    learning_rate: float,
+    fast: Mapping[str, object],
+) -> None:
+    """Everything that all three stages take. `fast`: what --preset fast stands for, beside --lr_schedule onecycle."""
+    add_augment_option(parser)
+    add_branch_options(parser)
+    add_attack_options(parser, default="none", steps=7)
+    add_data_options(parser, dataset=dataset, augments=True)
+    add_optimizer_options(parser, epochs=epochs, epochs_alias=epochs_alias, learning_rate=learning_rate, fast=fast)
+    add_speed_options(parser)
+    add_run_options(parser)
+
+
+def add_augment_option(parser: Parser) -> None:
+    parser.add_argument(
+        "--augment_mode", choices=("none", "augmix"), default="none", help="augmix adds the AugMix view (default: none)"
+    )
+
+
+def add_distillation_options(parser: Parser, *, distill: str) -> None:
+    group = parser.add_argument_group("distillation")
+    group.add_argument(
+        "--path_t",
+        required=True,
+        type=checkpoint_file,
+        metavar=CHECKPOINT,
+        help="the teacher: a checkpoint of train_teacher.py, or torchvision's ResNet state dict",
+    )
+    group.add_argument(
+        "--robust_train_mode",
+        metavar="MODE",
+        help="none, pgd, kl, ard, trades or rslad, with +ce, +attn, +augattn, +advattn; the README has the table "
+        "(default: pgd with an attack, none without)",
+    )
+    group.add_argument("--gamma", type=number, default=0.5, help="weight of cross-entropy (default: 0.5)")
+    group.add_argument("--alpha", type=number, default=0.5, help="weight of distillation (default: 0.5)")
+    group.add_argument("--beta", type=number, default=1000.0, help="weight of attention transfer (default: 1000)")
+    group.add_argument("--kd_T", type=number, default=4.0, help="temperature of distillation (default: 4)")
+    group.add_argument("--trades_lambda", type=number, default=6.0, help="weight of the KL of mode trades (default: 6)")
+    group.add_argument(
+        "--distill",
+        choices=("kd", "attention"),
+        default=distill,
+        help=f"kd leaves the attention terms out (beta 0), attention uses them (default: {distill})",
+    )
+
+
+def training_attack(args: argparse.Namespace) -> AttackSettings | None:
+    """The attack that --attack_mode, --steps and so on name."""
+    if args.attack_mode == "none":
+        return None
+    return AttackSettings(args.attack_mode, args.eps, args.step_size, args.steps)
+
+
+def evaluation_attack(args: argparse.Namespace) -> AttackSettings | None:
+    """PGD however the network was trained: FGSM says little about robustness."""
+    if args.attack_mode == "none":
+        return None
+    return AttackSettings("pgd", args.eps, args.step_size, args.eval_steps)
+
+
+def check_training_options(args: argparse.Namespace, views: Sequence[str], processes: int) -> None:
+    """Fill in defaults that depend on others; raise UserError for options that do not go together."""
+    if args.lr_decay_epochs is None:
+        args.lr_decay_epochs = default_decay_epochs(args.epochs)
+    if args.batch_size % processes:
+        raise UserError(f"--batch_size {args.batch_size} cannot be shared evenly by {processes} processes")
+    parts = 3 if args.use3BN and "aug" in views else 2 if branch_count(args) > 1 else 1
+    if args.batch_size // processes < parts:
+        raise UserError(f"--batch_size {args.batch_size} over {processes} processes leaves a view without images")
+    for name in ("learning_rate", "kd_T"):
+        if getattr(args, name, 1) <= 0:
+            raise UserError(f"--{name} {getattr(args, name)} is not above 0")
