@@ -43,8 +43,8 @@ from dataset.corruptions import IMAGE_SIZES
 from dataset.corruptions.frost import load_frost
 from evaluation.options import add_corruption_options, chosen_corruptions
 from helper import command_line
-from helper.script import run_script
-from helper.stop import Stopped, StopSignal
+from helper.machine import available_cores
+from helper.script import Stopped, StopSignal, run_script
 
 BLOCK = 250  # images a task: a second's work at most, and a few megabytes
 
@@ -76,7 +76,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         "--seed", type=command_line.seed, default=0, help="of all that is random in a corruption (default: 0)"
     )
     group = parser.add_argument_group("run")
-    cores = command_line.available_cores()
+    cores = available_cores()
     group.add_argument(
         "--workers",
         type=command_line.positive,

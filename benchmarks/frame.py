@@ -9,7 +9,7 @@ import torch
 
 from helper import command_line
 from helper.files import write_json
-from helper.machine import processor_name, versions
+from helper.machine import available_cores, processor_name, versions
 
 
 def add_timing_options(
@@ -34,7 +34,7 @@ def describe_machine(device: torch.device) -> dict:
     """What the figures were measured on, also printed."""
     machine = {
         "cpu": processor_name(),
-        "cores": command_line.available_cores(),
+        "cores": available_cores(),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
         "threads": torch.get_num_threads(),
         **versions(),

@@ -17,7 +17,7 @@ from evaluation.accuracy import evaluate
 from helper.checkpoint import read_checkpoint, tensors_to_cpu
 from helper.processes import on_main_process
 from helper.run_folder import AVERAGED, RAW, RunFolder, plain_arguments
-from helper.stop import Stopped, StopSignal
+from helper.script import Stopped, StopSignal
 from models.branches import branch_of, branches_of
 from models.layers import Network
 from models.restore import describe_model
