@@ -17,7 +17,6 @@ def discover(package: str, kind: type[Entry]) -> dict[str, Entry]:
     found: dict[str, Entry] = {}
     for module in pkgutil.iter_modules(importlib.import_module(package).__path__):
         for entry in vars(importlib.import_module(f"{package}.{module.name}")).values():
-            if isinstance(entry, kind):
-                if found.setdefault(entry.name, entry) is not entry:
-                    raise ValueError(f"two entries of {package} are called {entry.name}")
+            if isinstance(entry, kind) and found.setdefault(entry.name, entry) is not entry:
+                raise ValueError(f"two entries of {package} are called {entry.name}")
     return dict(sorted(found.items(), key=lambda item: (getattr(item[1], "order", 0), item[0])))
