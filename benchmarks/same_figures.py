@@ -88,8 +88,8 @@ def commands() -> Iterator[str]:
     )
     yield "make_corruptions.py --dataset digits --out OUT/digits-C --corruptions fog jpeg_compression --workers 1"
     yield (
-        f"validate_common_corruptions.py --path {STUDENT_FILE.format(2)} --limit_val_batches 1 --batch_size 32 --steps 3"
-        " --num_workers 0 --generate --corruptions fog --no_figures --run_name evaluation --save_dir OUT"
+        f"validate_common_corruptions.py --path {STUDENT_FILE.format(2)} --limit_val_batches 1 --batch_size 32"
+        " --steps 3 --num_workers 0 --generate --corruptions fog --no_figures --run_name evaluation --save_dir OUT"
     )
     yield f"export_model.py {STUDENT_FILE.format(2)} --format npz --out OUT/student.npz --branch 1"
 
