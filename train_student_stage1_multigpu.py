@@ -22,7 +22,6 @@ from dataset import dataset_spec
 from helper import command_line
 from helper.errors import UserError
 from helper.processes import start_processes
-from helper.run_folder import RunFolder
 from helper.script import run_script
 from masks.allocation import allocate_budget, budget_from_fractions, interpolate_profile
 from masks.feature_difference import FeatureDifferenceSearch
@@ -35,6 +34,7 @@ from training.acceleration import settle_acceleration, settle_precision
 from training.data import training_loaders
 from training.naming import budget_label, checkpoint_stem, student_folder, student_tag
 from training.options import add_distillation_options, add_training_options, training_attack
+from training.run_folder import RunFolder
 from training.stage import (
     model_spec,
     prepare_parallel,

@@ -17,13 +17,13 @@ from dataset import dataset_spec
 from helper import command_line
 from helper.errors import UserError
 from helper.processes import start_processes
-from helper.run_folder import RunFolder
 from helper.script import run_script
 from models.restore import load_model
 from training.acceleration import settle_acceleration, settle_precision
 from training.data import training_loaders
 from training.naming import checkpoint_stem, student_folder
 from training.options import add_distillation_options, add_training_options, training_attack
+from training.run_folder import RunFolder
 from training.stage import (
     check_checkpoint,
     prepare_parallel,

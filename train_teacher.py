@@ -21,7 +21,6 @@ from distiller_zoo.modes import TEACHER_MODES
 from helper import command_line
 from helper.errors import UserError
 from helper.processes import start_processes
-from helper.run_folder import RunFolder
 from helper.script import run_script
 from models import architecture_of, build_model
 from models.branches import branch_count
@@ -29,6 +28,7 @@ from training.acceleration import settle_acceleration, settle_precision
 from training.data import training_loaders
 from training.naming import checkpoint_stem, teacher_folder
 from training.options import add_training_options, training_attack
+from training.run_folder import RunFolder
 from training.stage import model_spec, prepare_parallel, settle_objective, train_and_report
 from training.step import Task
 

@@ -16,7 +16,7 @@ from attacks.attack import SINGLE_STEP, AttackSettings
 from evaluation.accuracy import evaluate
 from helper.checkpoint import read_checkpoint, tensors_to_cpu
 from helper.processes import on_main_process
-from helper.run_folder import AVERAGED, RAW, RunFolder, plain_arguments
+from helper.run_folder import AVERAGED, RAW, plain_arguments
 from helper.script import Stopped, StopSignal
 from models.branches import branch_of, branches_of
 from models.layers import Network
@@ -26,6 +26,7 @@ from training.epoch import train_one_epoch
 from training.meter import EpochMeter
 from training.overfitting import overfits, overfitting_warning
 from training.parallel import broadcast_statistics
+from training.run_folder import RunFolder
 from training.step import Task
 from training.update import Update
 

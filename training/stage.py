@@ -14,7 +14,6 @@ from helper.checkpoint import read_file
 from helper.errors import UserError
 from helper.placement import place_model
 from helper.processes import Processes, on_main_process
-from helper.run_folder import RunFolder
 from models import STUDENTS, architecture_of
 from models.branches import branch_count, branch_of, branches_of, check_branches
 from models.foreign import load_teacher
@@ -27,6 +26,7 @@ from training.objective import Objective, parse_objective
 from training.options import check_training_options, evaluation_attack
 from training.parallel import data_parallel, synchronise_batch_norm
 from training.results import training_results
+from training.run_folder import RunFolder
 from training.schedule import make_schedule
 from training.step import Task
 

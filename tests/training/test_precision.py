@@ -13,11 +13,11 @@ import torch
 from helper.checkpoint import save_checkpoint
 from helper.errors import UserError
 from helper.processes import Processes
-from helper.run_folder import RunFolder
 from models.restore import describe_model
 from training import acceleration
 from training.acceleration import Acceleration, bf16_gain, settle_precision
 from training.fit import Progress
+from training.run_folder import RunFolder
 
 ALONE = Processes(0, 1, torch.device("cpu"))
 UNSETTLED = Acceleration("cpu", "auto", channels_last=False)
