@@ -214,7 +214,11 @@ def main(args: argparse.Namespace) -> None:
     found = {"schema": SCHEMA, "script": Path(__file__).name, "checkpoint": str(out)} | origin
     found |= {"model": checkpoint["model"]["name"], "dataset": data.name, **points.describe(), "curve": curve}
     found |= {"warnings": warnings_of(args, checkpoint), "seed": args.seed, "device": processes.device.type}
-    found |= {"versions": versions(), "wall_time_s": round(perf_counter() - started, 1), "args": plain_arguments(args)}
+    found |= {
+        "versions": versions(),
+        "wall_time_s": round(perf_counter() - started, 1),
+        "args": plain_arguments(vars(args)),
+    }
     if processes.is_main:
         save_checkpoint(out, single_checkpoint(network, checkpoint, origin))
         write_json(folder / "curve.json", found)

@@ -43,7 +43,7 @@ from helper.errors import UserError
 from helper.files import replace_file, write_json
 from helper.placement import place_model
 from helper.processes import start_processes
-from helper.run_folder import checkpoint_name, read_log
+from helper.run_folder import checkpoint_name, plain_arguments, read_log
 from helper.script import run_script
 from models import STUDENTS
 from models.branches import add_branch_options, branch_count
@@ -151,7 +151,7 @@ def main(args: argparse.Namespace) -> None:
     # Results
     results = base_results(
         Path(__file__).name,
-        args,
+        plain_arguments(vars(args)),
         processes,
         model,
         model_name=checkpoint["model"]["name"],

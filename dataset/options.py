@@ -2,11 +2,41 @@
 
 from __future__ import annotations
 
+import argparse
+from dataclasses import dataclass
+
 from dataset import DATASETS
 from helper.command_line import Parser, not_negative, positive
 from helper.machine import available_cores
 
 DATA_ON = ("auto", "device", "workers")
+
+
+@dataclass(frozen=True)
+class DataSettings:
+    """How the images of a data set are read: the options of the same names, `data_on` settled."""
+
+    data_root: str = "data"
+    no_download: bool = False
+    batch_size: int = 128
+    num_workers: int = 0
+    select_on: str = "heldout"
+    limit_train_batches: int | None = None
+    limit_val_batches: int | None = None
+    data_on: str = "workers"
+
+
+def data_settings(args: argparse.Namespace, *, data_on: str = "workers") -> DataSettings:
+    return DataSettings(
+        args.data_root,
+        args.no_download,
+        args.batch_size,
+        args.num_workers,
+        args.select_on,
+        args.limit_train_batches,
+        args.limit_val_batches,
+        data_on,
+    )
 
 
 def add_data_options(

@@ -7,8 +7,8 @@ results.json        the outcome, written last
 
 from __future__ import annotations
 
-import argparse
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 # Options that may differ between a run and its continuation: they do not change what is computed.
@@ -27,8 +27,9 @@ def read_log(path: Path) -> list[dict]:
     return [json.loads(line) for line in log.read_text().splitlines(keepends=True) if line.endswith("\n")]
 
 
-def plain_arguments(args: argparse.Namespace) -> dict:
-    return {name: str(value) if isinstance(value, Path) else value for name, value in sorted(vars(args).items())}
+def plain_arguments(options: Mapping[str, object]) -> dict:
+    """What files record of a run's options: plain values, by name."""
+    return {name: str(value) if isinstance(value, Path) else value for name, value in sorted(options.items())}
 
 
 def differing_options(stored: dict, given: dict) -> list[str]:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import argparse
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from statistics import mean
@@ -13,7 +12,6 @@ from attacks.attack import AttackSettings
 from helper.errors import UserError
 from helper.machine import versions
 from helper.processes import Processes
-from helper.run_folder import plain_arguments
 from masks.counting import describe_relus
 from models.layers import Network
 from reporting.tables import METRICS
@@ -23,7 +21,7 @@ SCHEMA = "rlnet-results-2"
 
 def base_results(
     script: str,
-    args: argparse.Namespace,
+    record: Mapping[str, object],
     processes: Processes,
     model: Network,
     *,
@@ -34,7 +32,9 @@ def base_results(
     accuracy: dict,
     seconds: float,
 ) -> dict:
-    """What every script reports. `accuracy` is {'images', 'CA': {branch: %}, 'AdvA': {branch: %}, ...}.
+    """What every script reports. `record`: its options, as `plain_arguments` has them.
+
+    `accuracy` is {'images', 'CA': {branch: %}, 'AdvA': {branch: %}, ...}.
 
     `oracle` is the published protocol, in which somebody who knows which images are attacked picks the branch;
     `single_branch` gives the same weights without that knowledge: the branch whose metrics have the best mean.
@@ -54,12 +54,12 @@ def base_results(
         "corrupted_images": None,
         "relus": describe_relus(model),
         "warnings": [],
-        "seed": args.seed,
+        "seed": record["seed"],
         "processes": processes.count,
         "device": processes.device.type,
         "versions": versions(),
         "wall_time_s": round(seconds, 1),
-        "args": plain_arguments(args),
+        "args": dict(record),
     }
 
 

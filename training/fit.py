@@ -90,7 +90,7 @@ def fit(
         return {
             **describe_model(identity["model_name"], network),
             **identity,
-            "args": plain_arguments(args),
+            "args": plain_arguments(vars(args)),
             "epoch": progress.epoch,
             "trained_branches": trained_branches(task),
             **more,

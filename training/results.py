@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Sequence
 
 from attacks.attack import AttackSettings
+from helper.run_folder import plain_arguments
 from reporting.results import base_results
 from training.fit import Progress, trained_branches
 from training.overfitting import overfitting_warning
@@ -25,7 +26,7 @@ def training_results(
     """The results of a training run; its headline is the first selected checkpoint, the one that users pass on."""
     results = base_results(
         script,
-        args,
+        plain_arguments(vars(args)),
         task.processes,
         task.student,
         model_name=model_name,

@@ -67,7 +67,7 @@ class RunFolder:
         checkpoint = read_checkpoint(path)
         if "progress" not in checkpoint:
             raise UserError(f"--resume {path}: this file holds weights only; go on from the run's *_last.pth")
-        stored, given = checkpoint["args"], plain_arguments(self.args)
+        stored, given = checkpoint["args"], plain_arguments(vars(self.args))
         if given["amp"] == "auto" and "amp" in stored:  # decided by a measurement, which may come out otherwise here
             given["amp"] = stored["amp"]
         for name in differing_options(stored, given):

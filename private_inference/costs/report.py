@@ -43,7 +43,7 @@ class CostReport:
             "measured": [],
             "versions": versions(),
             "args": {
-                **plain_arguments(args),
+                **plain_arguments(vars(args)),
                 "path": [str(path) for path in args.path or ()],
                 "network": [link.name for link in args.network],
             },

@@ -228,11 +228,11 @@ def test_the_command_of_a_run_gives_its_options_again(command, zoo, monkeypatch)
     zoo("teacher")
     name, *words = command.split()
     parse = importlib.import_module(name).parse_args
-    args = plain_arguments(parse(words))
+    args = plain_arguments(vars(parse(words)))
     found = command_of({"script": f"{name}.py", "args": args}, "teacher").split()
     assert found[:2] == ["python", f"{name}.py"]
     found = [f"zoo:{word.removesuffix('.pth')}" if word == "teacher.pth" else word for word in found]
-    again = plain_arguments(parse(found[2:]))
+    again = plain_arguments(vars(parse(found[2:])))
     assert {key: again[key] for key in again.keys() - FREE_OPTIONS} == {
         key: args[key] for key in args.keys() - FREE_OPTIONS
     }
