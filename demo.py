@@ -16,7 +16,6 @@ from pathlib import Path
 from time import perf_counter
 
 from dataset import dataset_spec
-from dataset.corrupted_sets import FOLDERS
 from dataset.corruptions import IMAGE_SIZES
 from helper import command_line
 from helper.script import run_script
@@ -85,8 +84,8 @@ def main(args) -> None:
         recipe["stage2"],
     )
     corruptions = ""  # the published ones below --data_root
-    if data.image_size in IMAGE_SIZES and not Path(args.data_root, FOLDERS[args.dataset]).is_dir():
-        corrupted = shlex.quote(str(save / FOLDERS[args.dataset]))
+    if data.image_size in IMAGE_SIZES and not Path(args.data_root, data.corrupted_folder).is_dir():
+        corrupted = shlex.quote(str(save / data.corrupted_folder))
         corruptions = f"--corruption_dir {corrupted}"
         run(
             "make_corruptions.py",

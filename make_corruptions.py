@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from time import perf_counter
@@ -24,8 +25,7 @@ from time import perf_counter
 import numpy as np
 from tqdm import tqdm
 
-from dataset import DATASETS, dataset_spec, load_dataset
-from dataset.corrupted_sets import FOLDERS, IN_FOLDERS
+from dataset import DATASETS, DatasetSpec, ImageSource, dataset_spec, load_dataset
 from dataset.corruption_verify import Benchmark, verify
 from dataset.corruption_workers import Workers
 from dataset.corruption_writer import (
@@ -34,13 +34,14 @@ from dataset.corruption_writer import (
     FolderPiece,
     LabelPiece,
     OutFolder,
+    Piece,
     block,
     describe,
     file_names,
     label_array,
 )
 from dataset.corruptions import IMAGE_SIZES
-from dataset.corruptions.frost import load_frost
+from dataset.corruptions.frost import Frost, load_frost
 from evaluation.options import add_corruption_options, chosen_corruptions
 from helper import command_line
 from helper.machine import available_cores
@@ -94,70 +95,95 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
+def pieces_of(
+    spec: DatasetSpec, source: ImageSource, images: np.ndarray, out: Path, names: list[str], severities: list[int]
+) -> list[Piece]:
+    """Everything that belongs into the folder `out`, in the data set's layout."""
+    if spec.corrupted_layout == "files":
+        files = file_names(source)
+        cells = [(name, severity) for name in names for severity in severities]
+        return [FolderPiece(out, *cell, files, source.classes) for cell in cells]
+    labels = label_array(source.labels, len(severities), spec.num_classes)
+    return [LabelPiece(out, labels), *(ArrayPiece(out, name, severities, images.shape) for name in names)]
+
+
+def missing_pieces(folder: OutFolder, pieces: list[Piece], options: dict) -> list[Piece]:
+    """Those that are not there, or not intact. Raises UserError where the disk has no room for them."""
+    with tqdm(pieces, "check", unit="file", **options) as bar:
+        missing = [piece for piece in bar if not folder.finished(piece)]
+    print(f"{len(pieces) - len(missing)} of {len(pieces)} files are there and intact; ", end="")
+    folder.check_room(missing)
+    return missing
+
+
+def make(
+    folder: OutFolder, missing: list[Piece], work: Callable, images: int, workers: int, stop: StopSignal, options: dict
+) -> Iterator[Piece]:
+    """Every piece as it is finished: `work` makes a block of images of one of them."""
+    waiting = {(piece.corruption, piece.severities): piece for piece in missing if piece.cells}
+    blocks = [(start, min(start + BLOCK, images)) for start in range(0, images, BLOCK)]
+    tasks = [(*task, *ends) for task in waiting for ends in blocks]
+    options = options | {"total": sum(piece.cells for piece in missing), "unit": "image", "disable": not tasks}
+    before = perf_counter()
+    with Workers(min(workers, len(tasks)), work) as pool, tqdm(smoothing=0, **options) as bar:
+        for (corruption, severities, start, end), rows in pool.results(tasks, stop.all_saved):
+            piece = waiting[corruption, severities]
+            bar.set_description(piece.corruption, refresh=False)
+            bar.update((end - start) * len(piece.severities))
+            if piece.write(start, rows):
+                folder.accept(piece)
+                # Where nobody watches the bar, which would be torn, a plain line.
+                say = bar.write if sys.stderr.isatty() else partial(print, flush=True)
+                say(f"{piece.key}: {perf_counter() - before:.1f} s")
+                before = perf_counter()
+                yield piece
+
+
+def announce(spec: DatasetSpec, images: int, corruptions: int, out: Path, frost: Frost | None) -> None:
+    print(f"{spec.name}: {images:,} test images, {corruptions} corruptions to {out}", flush=True)
+    if frost and frost.source != "photographs":
+        print("frost (procedural): no --frost_dir, so a drawn texture stands in, NOT COMPARABLE with the published")
+
+
 def main(args: argparse.Namespace) -> None:
     started = perf_counter()
     stop = StopSignal()
-    out = Path(args.out or Path(args.data_root) / FOLDERS[args.dataset]).expanduser()
+    spec = dataset_spec(args.dataset)
+    out = Path(args.out or Path(args.data_root) / spec.corrupted_folder).expanduser()
     names, severities = chosen_corruptions(args.corruptions), sorted(set(args.severities))
     # Where nobody watches (a log file), a line every half minute.
-    watched = sys.stderr.isatty()
-    bar_options = {"mininterval": 0.5 if watched else 30, "maxinterval": 30, "leave": False}
+    options = {"mininterval": 0.5 if sys.stderr.isatty() else 30, "maxinterval": 30, "leave": False}
     pieces, finished = [], 0
     try:
         # The test set.
         with stop.all_saved():
-            source = load_dataset(args.dataset, args.data_root, train=False, download=not args.no_download)
+            source = load_dataset(spec.name, args.data_root, train=False, download=not args.no_download)
             images = np.stack([np.asarray(source.image(index)) for index in range(len(source))])
-            files = file_names(source) if args.dataset in IN_FOLDERS else None
+            as_files = spec.corrupted_layout == "files"
             if args.verify:
+                files = file_names(source) if as_files else None
                 folders = [Benchmark(path, images, source.labels, files) for path in (out, args.verify)]
-                text, agree = verify(*folders, names, images, bar_options)
+                text, agree = verify(*folders, names, images, options)
                 print(text)
                 raise SystemExit(0 if agree else 1)
             frost = load_frost(args.frost_dir, images.shape[1]) if args.frost_dir or "frost" in names else None
-        print(f"{args.dataset}: {len(images):,} test images, {len(names)} corruptions to {out}", flush=True)
-        if frost and frost.source != "photographs":
-            print("frost (procedural): no --frost_dir, so a drawn texture stands in, NOT COMPARABLE with the published")
+        announce(spec, len(images), len(names), out, frost)
 
         # What is there of it.
         with stop.all_saved():
             used = frost if "frost" in names else None
-            settings = describe(args.dataset, images, source.labels, severities, args.seed, used)
-            folder = OutFolder(out, settings)
-            if files is None:
-                classes = dataset_spec(args.dataset).num_classes
-                pieces = [LabelPiece(out, label_array(source.labels, len(severities), classes))]
-                pieces += [ArrayPiece(out, name, severities, images.shape) for name in names]
-            else:
-                cells = [(name, severity) for name in names for severity in severities]
-                pieces = [FolderPiece(out, *cell, files, source.classes) for cell in cells]
-            with tqdm(pieces, "check", unit="file", **bar_options) as bar:
-                missing = [piece for piece in bar if not folder.finished(piece)]
+            folder = OutFolder(out, describe(spec.name, images, source.labels, severities, args.seed, used))
+            pieces = pieces_of(spec, source, images, out, names, severities)
+            missing = missing_pieces(folder, pieces, options)
             skipped = finished = len(pieces) - len(missing)
-            print(f"{skipped} of {len(pieces)} files are there and intact; ", end="")
-            folder.check_room(missing)
             if missing and isinstance(missing[0], LabelPiece):
                 folder.accept(missing[0])
                 finished += 1
 
         # The rest.
-        waiting = {(piece.corruption, piece.severities): piece for piece in missing if piece.cells}
-        blocks = [(start, min(start + BLOCK, len(images))) for start in range(0, len(images), BLOCK)]
-        tasks = [(*task, *ends) for task in waiting for ends in blocks]
-        work = partial(block, images, args.seed, frost, files is not None)
-        bar_options |= {"total": sum(piece.cells for piece in missing), "unit": "image", "disable": not tasks}
-        before = perf_counter()
-        with Workers(min(args.workers, len(tasks)), work) as workers, tqdm(smoothing=0, **bar_options) as bar:
-            for (corruption, severities, start, end), rows in workers.results(tasks, stop.all_saved):
-                piece = waiting[corruption, severities]
-                bar.set_description(piece.corruption, refresh=False)
-                bar.update((end - start) * len(piece.severities))
-                if piece.write(start, rows):
-                    folder.accept(piece)
-                    finished += 1
-                    say = bar.write if watched else partial(print, flush=True)
-                    say(f"{piece.key}: {perf_counter() - before:.1f} s")
-                    before = perf_counter()
+        work = partial(block, images, args.seed, frost, as_files)
+        for _ in make(folder, missing, work, len(images), args.workers, stop, options):
+            finished += 1
     except Stopped:
         raise Stopped(f"stopped: {finished} of {len(pieces)} files are finished; {GO_ON}") from None
     print(f"{len(missing)} files made, {skipped} skipped, {perf_counter() - started:.0f} s: {out}")

@@ -22,7 +22,6 @@ from time import perf_counter
 
 from attacks.autoattack import check_installed
 from dataset import dataset_spec
-from dataset.corrupted_sets import FOLDERS
 from dataset.corruptions import CORRUPTIONS, SEVERITIES
 from dataset.options import add_data_options
 from evaluation.corruption_error import baseline_warnings, check_baseline, corruption_errors
@@ -71,7 +70,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     add_evaluation_attack_options(parser)
     group = parser.add_argument_group("corruptions")
     add_corruption_options(group)
-    group.add_argument("--corruption_dir", metavar="DIR", help=f"default: {', '.join(FOLDERS.values())} in --data_root")
+    group.add_argument(
+        "--corruption_dir", metavar="DIR", help="default: the published name, such as CIFAR-10-C, in --data_root"
+    )
     group.add_argument(
         "--generate",
         action="store_true",

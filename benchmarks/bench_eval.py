@@ -160,7 +160,7 @@ class Bench:
         test = ArraySource(self.pixels[:images], self.labels[:images])
         np.save(folder / f"{CELL}.npy", np.tile(test.images, (len(SEVERITIES), 1, 1, 1)))
         np.save(folder / "labels.npy", np.tile(test.labels, len(SEVERITIES)))
-        corrupted = open_corrupted_set(DATA.name, folder, test, SIZE, [CELL], [severity])
+        corrupted = open_corrupted_set(DATA, folder, test, [CELL], [severity])
 
         def read(workers: int | None) -> None:
             source = corrupted.source(CELL, severity)

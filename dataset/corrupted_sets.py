@@ -1,10 +1,11 @@
 """Corrupted test sets: published or generated arrays, folders of images, or images corrupted as they are read.
 
-    CIFAR-10-C, CIFAR-100-C, digits-C   <corruption>.npy, uint8 (5 * N, S, S, 3), severity s in rows (s - 1) * N to
-                                        s * N, and labels.npy, which has the N test labels five times
-    Tiny-ImageNet-C, ImageNet-C         <corruption>/<severity>/<class>/<image>, also one folder further down
+    arrays   <corruption>.npy, uint8 (5 * N, S, S, 3), severity s in rows (s - 1) * N to s * N, and labels.npy, which
+             has the N test labels five times: CIFAR-10-C
+    files    <corruption>/<severity>/<class>/<image>, also one folder further down: Tiny-ImageNet-C, ImageNet-C
 
-(Hendrycks & Dietterich, ICLR 2019). A manifest.json beside them says that make_corruptions.py wrote them.
+(Hendrycks & Dietterich, ICLR 2019). A data set's spec says which. A manifest.json beside them says that
+make_corruptions.py wrote them.
 """
 
 from __future__ import annotations
@@ -21,17 +22,9 @@ from PIL import Image
 from dataset.corruptions import SEVERITIES, corrupt
 from dataset.corruptions.frost import Frost
 from dataset.source import ArraySource, ImageSource, Subset, folder_source, folders
+from dataset.spec import DatasetSpec
 from helper.errors import UserError
 
-FOLDERS = {
-    "cifar10": "CIFAR-10-C",
-    "cifar100": "CIFAR-100-C",
-    "tiny_imagenet": "Tiny-ImageNet-C",
-    "imagenet": "ImageNet-C",
-    "digits": "digits-C",
-}
-# Published as folders of JPEG files; the others as arrays.
-IN_FOLDERS = frozenset({"tiny_imagenet", "imagenet"})
 JPEG_QUALITY = 85  # that of the published folders
 MANIFEST = "manifest.json"
 MANIFEST_SCHEMA = "rlnet-corruptions-1"
@@ -168,6 +161,9 @@ class FolderSet(StoredSet):
         return Subset(found, [places[name] for name in names]) if set(names) == set(places) else found
 
 
+LAYOUTS: dict[str, type[StoredSet]] = {"arrays": ArraySet, "files": FolderSet}
+
+
 class GeneratedSource(ImageSource):
     """The images of `test`, corrupted as they are read: the very bytes that make_corruptions.py writes."""
 
@@ -187,9 +183,9 @@ class GeneratedSource(ImageSource):
 
 
 class GeneratedSet(CorruptedSet):
-    def __init__(self, name: str, test: ImageSource, severities: Sequence[int], seed: int, frost: Frost):
+    def __init__(self, spec: DatasetSpec, test: ImageSource, severities: Sequence[int], seed: int, frost: Frost):
         super().__init__(Provenance("generated on the fly", seed=seed, frost=frost.source), severities)
-        self.test, self.seed, self.frost, self.as_jpeg = test, seed, frost, name in IN_FOLDERS
+        self.test, self.seed, self.frost, self.as_jpeg = test, seed, frost, spec.corrupted_layout == "files"
 
     def source(self, corruption: str, severity: int) -> GeneratedSource:
         return GeneratedSource(self.test, corruption, severity, self.seed, self.frost, self.as_jpeg)
@@ -220,9 +216,9 @@ class HeldSet(CorruptedSet):
 
 
 def open_corrupted_set(
-    name: str, folder: Path, test: ImageSource, image_size: int, corruptions: Sequence[str], severities: Sequence[int]
+    spec: DatasetSpec, folder: Path, test: ImageSource, corruptions: Sequence[str], severities: Sequence[int]
 ) -> CorruptedSet | None:
-    """The benchmark of data set `name` in `folder`, ready for these corruptions and severities; None without a folder.
+    """The benchmark of a data set in `folder`, ready for these corruptions and severities; None without a folder.
 
     Raises UserError, before anything is measured, for a folder that lacks one of them, and for files of another layout,
     another data set or other labels.
@@ -233,14 +229,14 @@ def open_corrupted_set(
         raise UserError(f"{folder} is empty; unpack the benchmark there, or write it: make_corruptions.py")
     manifest = read_manifest(folder)
     stored = tuple(manifest["severities"]) if manifest else SEVERITIES
-    if manifest and manifest["dataset"] != name:
-        raise UserError(f"{folder} was generated from {manifest['dataset']}, this network classifies {name}")
+    if manifest and manifest["dataset"] != spec.name:
+        raise UserError(f"{folder} was generated from {manifest['dataset']}, this network classifies {spec.name}")
     missing = sorted(set(severities) - set(stored))
     if missing:
         raise UserError(f"{folder} has severities {in_words(stored)}, not {in_words(missing)}; choose --severities")
-    if name in IN_FOLDERS and not test.classes:
+    if spec.corrupted_layout == "files" and not test.classes:
         raise UserError(f"{folder}: the class folders of this test set are not known by name")
-    found = (FolderSet if name in IN_FOLDERS else ArraySet)(folder, manifest, test, image_size)
+    found = LAYOUTS[spec.corrupted_layout](folder, manifest, test, spec.image_size)
     found.check(corruptions, severities)
     return found
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from dataset import DatasetSpec, ImageSource, Subset, heldout_split, load_dataset
 from dataset.batches import Loader
-from dataset.corrupted_sets import FOLDERS, CorruptedSet, GeneratedSet, open_corrupted_set
+from dataset.corrupted_sets import CorruptedSet, GeneratedSet, open_corrupted_set
 from dataset.corruptions import IMAGE_SIZES
 from dataset.corruptions.frost import load_frost
 from dataset.loaders import eval_loader
@@ -70,15 +70,15 @@ def find_corrupted(
     if args.generate and spec.image_size not in IMAGE_SIZES:
         raise UserError(
             f"--generate: corruptions are defined for {' and '.join(map(str, IMAGE_SIZES))} pixels, {spec.name} has "
-            f"{spec.image_size}; unpack {FOLDERS[spec.name]} in {args.data_root}, and leave --generate out"
+            f"{spec.image_size}; unpack {spec.corrupted_folder} in {args.data_root}, and leave --generate out"
         )
     if args.generate:
         frost = load_frost(args.frost_dir, spec.image_size)
-        return GeneratedSet(spec.name, test, args.severities, args.seed, frost), ""
-    folder = Path(args.corruption_dir or Path(args.data_root, FOLDERS[spec.name])).expanduser()
+        return GeneratedSet(spec, test, args.severities, args.seed, frost), ""
+    folder = Path(args.corruption_dir or Path(args.data_root, spec.corrupted_folder)).expanduser()
     if args.select_on == "heldout":
         return None, "corrupted test sets hold no held-out images; --generate corrupts those as they are read"
-    found = open_corrupted_set(spec.name, folder, test, spec.image_size, corruptions, args.severities)
+    found = open_corrupted_set(spec, folder, test, corruptions, args.severities)
     reason = f"no {folder}; make_corruptions.py writes it, --generate does without"
     if found is None and args.corruption_dir:
         raise UserError(f"corruptions: {reason}")

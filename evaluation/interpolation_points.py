@@ -44,7 +44,7 @@ class Points:
         self.corrupted = None
         if args.corruptions and data.image_size in IMAGE_SIZES:
             frost = load_frost(args.frost_dir, data.image_size)
-            self.corrupted = HeldSet(GeneratedSet(data.name, self.chosen, args.severities, args.seed, frost))
+            self.corrupted = HeldSet(GeneratedSet(data, self.chosen, args.severities, args.seed, frost))
         self.evaluation = partial(Evaluation, spec=data, measured=measured, processes=processes, args=args)
 
     def measure(self, network: Network, **about: object) -> dict[str, float]:

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from dataset.corruptions import CORRUPTIONS, EXTRA_CORRUPTIONS, IMAGE_SIZES, SEVERITIES, corrupt
-from dataset.digits import load_digits
+from dataset.sets.digits import load_digits
 
 GOLDENS = Path(__file__).with_name("corruption_goldens.npz")
 SEED = 3

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dataset import ArraySource, FileSource
+from dataset import ArraySource, FileSource, dataset_spec
 from dataset.corrupted_sets import GeneratedSet, HeldSet, Provenance, open_corrupted_set, through_jpeg
 from dataset.corruptions import CORRUPTIONS, SEVERITIES, corrupt
 from dataset.corruptions.frost import load_frost
@@ -49,7 +49,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def open_arrays(folder: Path, severities=SEVERITIES, names=NAMES, test=None):
-    return open_corrupted_set("cifar10", folder, test or small_test_set(), 32, names, severities)
+    return open_corrupted_set(dataset_spec("cifar10"), folder, test or small_test_set(), names, severities)
 
 
 def test_a_severity_is_its_fifth_of_the_array(folder):
@@ -144,15 +144,15 @@ def save_folders(top: Path, size: int, value: int = 9) -> None:
 def test_folders_of_images_also_one_further_down(name, size, inside, tmp_path):
     save_folders(tmp_path / inside, size)
     test = ArraySource(np.zeros((2, 1, 1, 3), np.uint8), [0, 1], ["n01", "n02"])
-    found = open_corrupted_set(name, tmp_path, test, size, ["fog", "snow"], SEVERITIES)
+    found = open_corrupted_set(dataset_spec(name), tmp_path, test, ["fog", "snow"], SEVERITIES)
     source = found.source("snow", 3)
     assert source.labels.tolist() == [0, 1]
     assert source.image(1).getpixel((0, 0)) == (28, 28, 28)
     with pytest.raises(UserError, match="lacks frost/1/; unpack the whole archive"):
-        open_corrupted_set(name, tmp_path, test, size, ["frost"], SEVERITIES)
+        open_corrupted_set(dataset_spec(name), tmp_path, test, ["frost"], SEVERITIES)
     test.classes = ("n01", "n03")
     with pytest.raises(UserError, match="'n02' is in one of them only"):
-        open_corrupted_set(name, tmp_path, test, size, ["fog"], SEVERITIES)
+        open_corrupted_set(dataset_spec(name), tmp_path, test, ["fog"], SEVERITIES)
 
 
 def test_files_named_alike_are_in_the_test_set_s_order(tmp_path):
@@ -162,17 +162,17 @@ def test_files_named_alike_are_in_the_test_set_s_order(tmp_path):
             path.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(np.full((64, 64, 3), value, np.uint8)).save(path)
     test = FileSource([Path(f"{name}.png") for name in "cab"], [0, 1, 0], classes=["n01", "n02"])
-    source = open_corrupted_set("tiny_imagenet", tmp_path, test, 64, ["fog"], SEVERITIES).source("fog", 2)
+    source = open_corrupted_set(dataset_spec("tiny_imagenet"), tmp_path, test, ["fog"], SEVERITIES).source("fog", 2)
     assert [image.getpixel((0, 0))[0] for image in source.batch(range(3))] == [3, 2, 1]
     assert source.labels.tolist() == [0, 1, 0]
     test.paths[0] = "other.png"
-    found = open_corrupted_set("tiny_imagenet", tmp_path, test, 64, ["fog"], SEVERITIES).source("fog", 2)
+    found = open_corrupted_set(dataset_spec("tiny_imagenet"), tmp_path, test, ["fog"], SEVERITIES).source("fog", 2)
     assert found.labels.tolist() == [0, 0, 1]  # by class: nothing tells which image is which
 
 
 def test_corrupted_on_the_fly_are_the_generator_s_images():
     test, frost = small_test_set(), load_frost(None, 32)
-    source = GeneratedSet("cifar10", test, SEVERITIES, 5, frost).source("glass_blur", 3)
+    source = GeneratedSet(dataset_spec("cifar10"), test, SEVERITIES, 5, frost).source("glass_blur", 3)
     expected = corrupt(test.images, "glass_blur", 3, seed=5, frost=frost)
     assert np.array_equal(np.stack([np.asarray(image) for image in source.batch([2, 0])]), expected[[2, 0]])
     assert np.array_equal(np.asarray(source.image(1)), expected[1])
@@ -180,7 +180,7 @@ def test_corrupted_on_the_fly_are_the_generator_s_images():
 
 def test_held_images_are_the_same_and_made_once():
     test, frost = small_test_set(), load_frost(None, 32)
-    made = GeneratedSet("cifar10", test, [3], 5, frost)
+    made = GeneratedSet(dataset_spec("cifar10"), test, [3], 5, frost)
     held = HeldSet(made)
     source = held.source("glass_blur", 3)
     assert np.array_equal(
@@ -194,7 +194,7 @@ def test_held_images_are_the_same_and_made_once():
 
 def test_tiny_imagenet_s_pass_through_jpeg_as_published():
     test, frost = small_test_set(64), load_frost(None, 64)
-    source = GeneratedSet("tiny_imagenet", test, SEVERITIES, 0, frost).source("contrast", 1)
+    source = GeneratedSet(dataset_spec("tiny_imagenet"), test, SEVERITIES, 0, frost).source("contrast", 1)
     plain = Image.fromarray(corrupt(test.images, "contrast", 1)[3])
     assert np.array_equal(np.asarray(source.image(3)), np.asarray(through_jpeg(plain)))
     assert not np.array_equal(np.asarray(source.image(3)), np.asarray(plain))

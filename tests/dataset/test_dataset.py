@@ -12,9 +12,9 @@ from torchvision.datasets.utils import calculate_md5
 from torchvision.transforms import functional as reference
 
 from dataset import DATASETS, dataset_spec, heldout_split, load_dataset
-from dataset.cifar import load_cifar
-from dataset.digits import is_test
 from dataset.loaders import EvalViews, TrainViews
+from dataset.sets.cifar import load_cifar
+from dataset.sets.digits import is_test
 from helper.errors import UserError
 
 SPEC = dataset_spec("cifar10")
@@ -31,11 +31,11 @@ def test_registry():
     assert {name: (spec.num_classes, spec.image_size, spec.flip) for name, spec in DATASETS.items()} == {
         "cifar10": (10, 32, True),
         "cifar100": (100, 32, True),
-        "tiny_imagenet": (200, 64, True),
-        "imagenet": (1000, 224, True),
         "digits": (10, 32, False),
+        "imagenet": (1000, 224, True),
+        "tiny_imagenet": (200, 64, True),
     }
-    with pytest.raises(UserError, match=r"'cifar'.*cifar10, cifar100, tiny_imagenet, imagenet, digits"):
+    with pytest.raises(UserError, match=r"'cifar'.*cifar10, cifar100, digits, imagenet, tiny_imagenet"):
         load_dataset("cifar", "data", train=True, download=False)
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from dataset.source import FileSource, folder_source
+from dataset.spec import IMAGENET_MEAN_STD, DatasetSpec
 from helper.errors import UserError
 
 ARCHIVE = "http://cs231n.stanford.edu/tiny-imagenet-200.zip"
@@ -64,3 +65,15 @@ def read_text(path: Path, folder: Path) -> str:
 
 def incomplete(folder: Path, problem: str) -> UserError:
     return UserError(f"Tiny-ImageNet is damaged: {problem}; unpack {ARCHIVE} in {folder.parent} again")
+
+
+TINY_IMAGENET = DatasetSpec(
+    "tiny_imagenet",
+    "Tiny-ImageNet",
+    NUM_CLASSES,
+    SIZE,
+    *IMAGENET_MEAN_STD,
+    load=load_tiny_imagenet,
+    corrupted_folder="Tiny-ImageNet-C",
+    corrupted_layout="files",
+)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from dataset.source import FileSource, folder_source, folders
+from dataset.spec import IMAGENET_MEAN_STD, DatasetSpec
 from helper.errors import UserError
 
 PAGE = "https://www.image-net.org/download.php"
@@ -44,3 +45,16 @@ def class_names(top: Path) -> list[str]:
     if unknown:
         raise UserError(f"class '{unknown[0]}' of {top / 'val'} is not in {top / 'train'}; both need the same names")
     return train
+
+
+IMAGENET = DatasetSpec(
+    "imagenet",
+    "ImageNet",
+    NUM_CLASSES,
+    224,
+    *IMAGENET_MEAN_STD,
+    load=load_imagenet,
+    corrupted_folder="ImageNet-C",
+    corrupted_layout="files",
+    any_size=True,
+)

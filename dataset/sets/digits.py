@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image
 
 from dataset.source import ArraySource
+from dataset.spec import DatasetSpec
 from helper.errors import UserError
 
 SIZE = 32
@@ -44,3 +45,16 @@ def enlarge(pixels: np.ndarray) -> np.ndarray:
     """uint8 (8, 8) -> uint8 (32, 32, 3)."""
     image = Image.fromarray(pixels).resize((SIZE, SIZE), Image.Resampling.BILINEAR)
     return np.asarray(image.convert("RGB"))
+
+
+DIGITS = DatasetSpec(
+    name="digits",
+    title="Digits",
+    num_classes=10,
+    image_size=SIZE,
+    mean=(0.3054, 0.3054, 0.3054),  # of its training images, as is the deviation
+    std=(0.3237, 0.3237, 0.3237),
+    load=load_digits,
+    corrupted_folder="digits-C",
+    flip=False,  # a mirrored 2 is another character
+)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dataset.source import ArraySource
+from dataset.spec import DatasetSpec
 from helper.errors import UserError
 
 if TYPE_CHECKING:
@@ -67,3 +68,25 @@ def find_problem(kind: type[CIFAR10], root: Path) -> str | None:
         if name not in missing and not check_integrity(folder / name, md5):
             return f"{kind.__name__} is damaged: {folder / name} has the wrong md5"
     return f"{kind.__name__} is incomplete: {folder / missing[0]} is missing" if missing else None
+
+
+CIFAR10_SPEC = DatasetSpec(
+    name="cifar10",
+    title="CIFAR10",
+    num_classes=10,
+    image_size=32,
+    mean=(0.4914, 0.4822, 0.4465),
+    std=(0.2023, 0.1994, 0.2010),
+    load=load_cifar10,
+    corrupted_folder="CIFAR-10-C",
+)
+CIFAR100_SPEC = DatasetSpec(
+    name="cifar100",
+    title="CIFAR100",
+    num_classes=100,
+    image_size=32,
+    mean=(0.5071, 0.4867, 0.4408),
+    std=(0.2675, 0.2565, 0.2761),
+    load=load_cifar100,
+    corrupted_folder="CIFAR-100-C",
+)

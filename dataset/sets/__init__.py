@@ -1,0 +1,1 @@
+"""One data set a file: a `load_<name>` and the DatasetSpec that says the rest. `dataset.DATASETS` finds them here."""
