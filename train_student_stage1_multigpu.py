@@ -18,33 +18,17 @@ from dataclasses import asdict
 
 import torch
 
-from dataset import dataset_spec
 from helper import command_line
-from helper.errors import UserError
 from helper.processes import start_processes
 from helper.script import run_script
-from masks.allocation import allocate_budget, budget_from_fractions, interpolate_profile
 from masks.feature_difference import FeatureDifferenceSearch
 from masks.selection import set_random_masks
-from models import architecture_of, build_model
-from models.branches import branch_count
-from models.layers import Network, relu_sites
-from sensitivity import load_budget, load_profile
-from training.acceleration import settle_acceleration, settle_precision
+from models import build_model
 from training.data import training_loaders
-from training.naming import budget_label, checkpoint_stem, student_folder, student_tag
-from training.options import add_distillation_options, add_training_options, training_attack
+from training.options import COMPARED_VIEW, add_distillation_options, add_training_options
 from training.run_folder import RunFolder
-from training.stage import (
-    model_spec,
-    prepare_parallel,
-    prepare_teacher,
-    settle_distillation,
-    train_and_report,
-)
-from training.step import Task
-
-COMPARED_VIEW = {"feat_diff_nat": "clean", "feat_diff_adv": "adv"}
+from training.settle import settle
+from training.stage import make_task, planned_teacher, train_and_report
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -111,62 +95,31 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def settle_budget(args: argparse.Namespace, student: Network) -> tuple[list[int], str]:
-    """(ReLUs per layer, label for names)"""
-    if args.sensitivity is not None:
-        named = load_budget(args.sensitivity)
-        return budget_from_fractions(student, named.fractions, f"--sensitivity {args.sensitivity}"), named.label
-    profile, own = load_profile(architecture_of(args.model_s))
-    if not own:
-        profile = interpolate_profile(profile, len(relu_sites(student)))
-    return allocate_budget(student, args.relu_budget, profile), budget_label(args.relu_budget)
-
-
 def main(args: argparse.Namespace) -> None:
-    # Processes and options
+    # Plan
     processes = start_processes(args.device)
-    acceleration = settle_acceleration(args, processes)
-    teacher, teacher_name, objective = settle_distillation(args, processes)
-    compared = COMPARED_VIEW[args.mask_calculation]
-    if compared not in objective.views:
-        raise UserError(f"--mask_calculation {args.mask_calculation} needs the {compared} view; add --attack_mode pgd")
-    if args.mask_freeze_epochs is None:
-        args.mask_freeze_epochs = max(1, round(0.1 * args.epochs))
+    plan = settle(args, processes, stage=1)
 
-    # Data
-    data = dataset_spec(args.dataset)
-    loaders = training_loaders(args, data, processes, objective.views)
-
-    # Student, its budget and first mask
-    torch.manual_seed(args.seed)
-    student = build_model(args.model_s, **asdict(model_spec(data, branch_count(args))))
-    if args.init_student == "teacher":
-        student.load_state_dict(teacher.state_dict())
-    budget, label = settle_budget(args, student)
-    set_random_masks(student, budget, args.seed)
-    tag = student_tag(args)
-    run = RunFolder(
-        student_folder(args, 1, teacher_name, label),
-        checkpoint_stem(args.model_s, 1, attacked=args.attack_mode != "none"),
-        args,
-        processes,
+    # Data and run folder
+    loaders = training_loaders(
+        plan.data, plan.images, processes, plan.objective.views, seed=plan.seed, attacked=plan.attacked_images
     )
+    run = RunFolder(plan.run, processes)
 
-    # The search
-    acceleration = settle_precision(args, acceleration, student, processes)
-    parallel = prepare_parallel(student, objective, processes, sync_bn=args.sync_bn, channels_last=args.channels_last)
-    prepare_teacher(teacher, processes, channels_last=args.channels_last)
+    # Networks, the student's first mask, and the search for better ones
+    teacher, budget = planned_teacher(plan), plan.distillation.budget.layers
+    torch.manual_seed(plan.seed)
+    student = build_model(plan.model, **asdict(plan.network))
+    if plan.distillation.from_teacher:
+        student.load_state_dict(teacher.state_dict())
+    set_random_masks(student, budget, plan.seed)
     search = None
-    if args.mask_freeze_epochs < args.epochs:
-        search = FeatureDifferenceSearch(student, budget, compared, before_relu=args.student_maps == "before_relu")
-    elif processes.is_main:
-        print(f"note: {args.epochs} epochs leave none to search in; the mask stays as it was drawn at random")
-    attack = training_attack(args)
-    task = Task(processes, student, parallel, objective, attack, teacher, search, args.seed, acceleration)
+    if plan.search:
+        search = FeatureDifferenceSearch(student, budget, plan.search.view, before_relu=plan.search.before_relu)
+    task = make_task(plan, processes, student, teacher, search)
 
     # Training, and what it is worth on the test set
-    identity = {"stage": 1, "teacher": teacher_name, "budget": {"label": label, "layers": budget}, "tag": tag}
-    train_and_report(__file__, args, task, run, loaders, model_name=args.model_s, identity=identity)
+    train_and_report(__file__, plan, task, run, loaders)
 
 
 if __name__ == "__main__":

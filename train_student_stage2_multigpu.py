@@ -11,27 +11,15 @@ from __future__ import annotations
 
 import argparse
 
-import torch
-
-from dataset import dataset_spec
 from helper import command_line
-from helper.errors import UserError
 from helper.processes import start_processes
 from helper.script import run_script
 from models.restore import load_model
-from training.acceleration import settle_acceleration, settle_precision
 from training.data import training_loaders
-from training.naming import checkpoint_stem, student_folder
-from training.options import add_distillation_options, add_training_options, training_attack
+from training.options import add_distillation_options, add_training_options
 from training.run_folder import RunFolder
-from training.stage import (
-    check_checkpoint,
-    prepare_parallel,
-    prepare_teacher,
-    settle_distillation,
-    train_and_report,
-)
-from training.step import Task
+from training.settle import settle
+from training.stage import make_task, planned_teacher, train_and_report
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -63,34 +51,23 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 
 def main(args: argparse.Namespace) -> None:
-    # Processes and options
+    # Plan
     processes = start_processes(args.device)
-    acceleration = settle_acceleration(args, processes)
-    teacher, teacher_name, objective = settle_distillation(args, processes)
-
-    # Student
-    torch.manual_seed(args.seed)
-    student, found = load_model(args.path_s_load)
-    if found.get("stage") not in (1, 2):
-        raise UserError(
-            f"--path_s_load {args.path_s_load} is of stage {found.get('stage')}; a student comes from stage 1"
-        )
-    check_checkpoint(args, args.path_s_load, found)
-    label = found["budget"]["label"]
+    plan = settle(args, processes, stage=2)
 
     # Data and run folder
-    loaders = training_loaders(args, dataset_spec(args.dataset), processes, objective.views)
-    folder = student_folder(args, 2, teacher_name, label, stage1_tag=found["tag"])
-    run = RunFolder(folder, checkpoint_stem(args.model_s, 2, attacked=args.attack_mode != "none"), args, processes)
+    loaders = training_loaders(
+        plan.data, plan.images, processes, plan.objective.views, seed=plan.seed, attacked=plan.attacked_images
+    )
+    run = RunFolder(plan.run, processes)
+
+    # Networks
+    teacher = planned_teacher(plan)
+    student, _ = load_model(plan.distillation.student_file)
+    task = make_task(plan, processes, student, teacher)
 
     # Training, and what it is worth on the test set
-    acceleration = settle_precision(args, acceleration, student, processes)
-    parallel = prepare_parallel(student, objective, processes, sync_bn=args.sync_bn, channels_last=args.channels_last)
-    prepare_teacher(teacher, processes, channels_last=args.channels_last)
-    attack = training_attack(args)
-    task = Task(processes, student, parallel, objective, attack, teacher, seed=args.seed, acceleration=acceleration)
-    identity = {"stage": 2, "teacher": teacher_name, "budget": found["budget"], "tag": found["tag"]}
-    train_and_report(__file__, args, task, run, loaders, model_name=args.model_s, identity=identity)
+    train_and_report(__file__, plan, task, run, loaders)
 
 
 if __name__ == "__main__":

@@ -16,21 +16,16 @@ from dataclasses import asdict
 
 import torch
 
-from dataset import dataset_spec
 from distiller_zoo.modes import TEACHER_MODES
 from helper import command_line
-from helper.errors import UserError
 from helper.processes import start_processes
 from helper.script import run_script
-from models import architecture_of, build_model
-from models.branches import branch_count
-from training.acceleration import settle_acceleration, settle_precision
+from models import build_model
 from training.data import training_loaders
-from training.naming import checkpoint_stem, teacher_folder
-from training.options import add_training_options, training_attack
+from training.options import add_training_options
 from training.run_folder import RunFolder
-from training.stage import model_spec, prepare_parallel, settle_objective, train_and_report
-from training.step import Task
+from training.settle import settle
+from training.stage import make_task, train_and_report
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -57,30 +52,23 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 
 def main(args: argparse.Namespace) -> None:
-    # Processes and options
+    # Plan
     processes = start_processes(args.device)
-    acceleration = settle_acceleration(args, processes)
-    if architecture_of(args.model) != args.model:
-        raise UserError(f"--model {args.model} is a student; its teacher is {architecture_of(args.model)}")
-    objective = settle_objective(args, processes, with_teacher=False)
+    plan = settle(args, processes, stage=0)
 
     # Data and run folder
-    data = dataset_spec(args.dataset)
-    loaders = training_loaders(args, data, processes, objective.views)
-    run = RunFolder(
-        teacher_folder(args), checkpoint_stem(args.model, 0, attacked=args.attack_mode != "none"), args, processes
+    loaders = training_loaders(
+        plan.data, plan.images, processes, plan.objective.views, seed=plan.seed, attacked=plan.attacked_images
     )
+    run = RunFolder(plan.run, processes)
 
-    # Model
-    torch.manual_seed(args.seed)
-    model = build_model(args.model, **asdict(model_spec(data, branch_count(args))))
-    acceleration = settle_precision(args, acceleration, model, processes)
-    parallel = prepare_parallel(model, objective, processes, sync_bn=args.sync_bn, channels_last=args.channels_last)
-    attack = training_attack(args)
-    task = Task(processes, model, parallel, objective, attack, seed=args.seed, acceleration=acceleration)
+    # Network
+    torch.manual_seed(plan.seed)
+    model = build_model(plan.model, **asdict(plan.network))
+    task = make_task(plan, processes, model)
 
     # Training, and what it is worth on the test set
-    train_and_report(__file__, args, task, run, loaders, model_name=args.model, identity={"stage": 0})
+    train_and_report(__file__, plan, task, run, loaders)
 
 
 if __name__ == "__main__":

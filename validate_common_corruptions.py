@@ -91,7 +91,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 def check_options(args: argparse.Namespace, checkpoint: dict) -> None:
     """Raise UserError, naming both values, for an option that contradicts the checkpoint."""
     name, branches = checkpoint["model"]["name"], checkpoint["model"]["branches"]
-    given = branch_count(args)
+    given = branch_count(use2BN=args.use2BN, use3BN=args.use3BN)
     for option, value, stored in (
         ("--model", args.model, name),
         ("--validate_mode", args.validate_mode, MODES[name in STUDENTS]),

@@ -57,7 +57,7 @@ def evaluation_loader(
         indices=indices,
         limit=args.limit_val_batches,
         whole_batches=whole_batches,
-        **_sharing(args, processes, workers),
+        **sharing(args, processes, workers),
     )
 
 
@@ -92,7 +92,7 @@ def evenly_spaced(indices: np.ndarray, count: int | None) -> np.ndarray:
     return indices[np.arange(count) * len(indices) // count]
 
 
-def _sharing(args: argparse.Namespace, processes: Processes, workers: int | None = None) -> dict:
+def sharing(args: argparse.Namespace, processes: Processes, workers: int | None = None) -> dict:
     return {
         "rank": processes.rank,
         "world": processes.count,

@@ -10,7 +10,6 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -26,8 +25,8 @@ def add_branch_options(parser: Parser) -> None:
     group.add_argument("--use3BN", action="store_true", help="a branch each for clean, AugMix and adversarial images")
 
 
-def branch_count(args: argparse.Namespace) -> int:
-    return 3 if args.use3BN else 2 if args.use2BN else 1
+def branch_count(*, use2BN: bool, use3BN: bool) -> int:
+    return 3 if use3BN else 2 if use2BN else 1
 
 
 @dataclass(frozen=True)

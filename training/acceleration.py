@@ -6,11 +6,10 @@ of the mask search are float32 in every case. Evaluations are float32 altogether
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from copy import deepcopy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from statistics import median
 from time import perf_counter
 
@@ -76,25 +75,20 @@ class Acceleration:
             torch.backends.cudnn.benchmark = before
 
 
-def settle_precision(
-    args: argparse.Namespace, acceleration: Acceleration, student: Network, processes: Processes
-) -> Acceleration:
-    """`acceleration` with --amp decided, also where it is 'auto' on a CPU: by timing `student`, which is left alone.
+def timed_precision(network: Network, batch_size: int, processes: Processes, *, channels_last: bool) -> str:
+    """'bf16' or 'none', whichever a CPU is quicker in: a few steps of `network`, which is left alone, are timed.
 
-    Puts the choice in the place of 'auto', for the run's record. All processes must call it together.
+    `batch_size` is that of all processes, which must call this together. Touches no random state.
     """
-    if args.amp == "auto":
-        size = student.spec.image_size
-        count = min(args.batch_size // processes.count, max(TIMED_IMAGES, TIMED_PIXELS // size**2))
-        images = torch.rand(count, 3, size, size, generator=torch.Generator())  # not torch's own, which draws the run
-        gain = on_main_process(lambda: bf16_gain(student, images, channels_last=acceleration.channels_last))
-        args.amp = "bf16" if gain >= WORTHWHILE_GAIN else "none"
-        if processes.is_main:
-            chosen = "bfloat16" if args.amp == "bf16" else "float32"
-            print(
-                f"note: --amp auto: bfloat16 is {gain:.2f} times as fast as float32 on this CPU; training in {chosen}"
-            )
-    return replace(acceleration, amp=args.amp)
+    size = network.spec.image_size
+    count = min(batch_size // processes.count, max(TIMED_IMAGES, TIMED_PIXELS // size**2))
+    images = torch.rand(count, 3, size, size, generator=torch.Generator())  # not torch's own, which draws the run
+    gain = on_main_process(lambda: bf16_gain(network, images, channels_last=channels_last))
+    amp = "bf16" if gain >= WORTHWHILE_GAIN else "none"
+    if processes.is_main:
+        chosen = "bfloat16" if amp == "bf16" else "float32"
+        print(f"note: --amp auto: bfloat16 is {gain:.2f} times as fast as float32 on this CPU; training in {chosen}")
+    return amp
 
 
 def bf16_gain(network: Network, images: Tensor, *, channels_last: bool = True) -> float:
@@ -116,27 +110,30 @@ def bf16_gain(network: Network, images: Tensor, *, channels_last: bool = True) -
     return median(seconds["none"][1:]) / median(seconds["bf16"][1:])
 
 
-def settle_acceleration(args: argparse.Namespace, processes: Processes) -> Acceleration:
-    """The settings that the options name. Puts the choices that 'auto' stands for in its place, for the run's record.
+def choose_amp(asked: str, device: torch.device) -> str:
+    """What --amp stands for on `device`; on a CPU 'auto' stays, until there is a network to time.
 
-    --amp auto stays as it is on a CPU, until there is a network to time (`settle_precision`). Raises UserError for what
-    the device cannot do.
+    Raises UserError for what the device cannot do.
     """
-    on_gpu = processes.device.type == "cuda"
-    bf16 = on_gpu and torch.cuda.is_bf16_supported(including_emulation=False)
-    if args.amp == "auto" and on_gpu:
-        args.amp = "bf16" if bf16 else "none"
-    elif args.amp == "bf16" and on_gpu and not bf16:
+    if device.type != "cuda":
+        return asked
+    bf16 = torch.cuda.is_bf16_supported(including_emulation=False)
+    if asked == "bf16" and not bf16:
         raise UserError("--amp bf16: this GPU has no bfloat16 arithmetic; use --amp none")
-    asked = args.compile == "graphs"
-    if args.compile == "auto":
+    return ("bf16" if bf16 else "none") if asked == "auto" else asked
+
+
+def choose_compile(asked: str, processes: Processes) -> str:
+    """What --compile stands for. Raises UserError for what device and processes cannot do."""
+    on_gpu = processes.device.type == "cuda"
+    if asked == "auto":
         # Not with several processes: gradients are averaged, and statistics synchronised, between kernels of the step.
-        args.compile = "graphs" if on_gpu and processes.count == 1 else "none"
-    elif args.compile == "graphs" and not on_gpu:
+        return "graphs" if on_gpu and processes.count == 1 else "none"
+    if asked == "graphs" and not on_gpu:
         raise UserError("--compile graphs needs a GPU, and this run is on a CPU; use --compile auto or none")
-    elif args.compile == "graphs" and processes.count > 1:
+    if asked == "graphs" and processes.count > 1:
         raise UserError(f"--compile graphs is for one process, and these are {processes.count}; use --compile none")
-    return Acceleration(processes.device.type, args.amp, args.channels_last, args.compile == "graphs", asked)
+    return asked
 
 
 @contextmanager

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -13,7 +13,8 @@ from dataset import DatasetSpec, ImageSource, heldout_split
 from dataset.batches import Loader, ShardedBatches, ShardedEval
 from dataset.device_loader import DeviceEvalLoader, DeviceTrainLoader, ResidentImages
 from dataset.loaders import train_loader
-from evaluation.data import _sharing, evaluation_loader, evenly_spaced, read_split
+from dataset.options import DataSettings
+from evaluation.data import evaluation_loader, evenly_spaced, read_split, sharing
 from helper.errors import UserError
 from helper.processes import Processes
 
@@ -32,36 +33,52 @@ class Loaders:
 
 
 def training_loaders(
-    args: argparse.Namespace, spec: DatasetSpec, processes: Processes, views: tuple[str, ...]
+    spec: DatasetSpec,
+    images: DataSettings,
+    processes: Processes,
+    views: Sequence[str],
+    *,
+    seed: int,
+    attacked: int | None = None,
 ) -> Loaders:
-    """Training images less those that are held out for the selection, and what to evaluate on.
+    """The training images less those that are held out for the selection, and what to evaluate on.
 
-    Puts the choice that --data_on auto stands for in its place, for the run's record.
+    `seed`: of their order and augmentation. `attacked`: how many of the images that judge an epoch are attacked, None
+    for all.
     """
-    args.data_on = settle_data_on(args.data_on, spec, processes.device)
-    training = read_split(args, spec, processes, train=True)
-    testing = read_split(args, spec, processes, train=False)
+    training = read_split(images, spec, processes, train=True)
+    testing = read_split(images, spec, processes, train=False)
     indices, heldout = np.arange(len(training)), None
-    if args.select_on == "heldout":
+    if images.select_on == "heldout":
         indices, heldout = heldout_split(training.labels)
     augment = "augmix" if "aug" in views else "none"
-    if args.data_on == "device":
-        return _device_loaders(args, spec, processes, training, testing, indices, heldout, augment)
-    train = train_loader(
-        training,
-        indices,
-        spec,
-        seed=args.seed,
-        batch_size=args.batch_size,
-        augment=augment,
-        limit=args.limit_train_batches,
-        **_sharing(args, processes),
-    )
+    if images.data_on == "device":
+        training, testing = (ResidentImages(part, processes.device, images.num_workers) for part in (training, testing))
+        batches = ShardedBatches(
+            len(indices), images.batch_size, seed, processes.rank, processes.count, images.limit_train_batches
+        )
+        train = DeviceTrainLoader(training, indices, batches, flip=spec.flip, augment=augment)
+        evaluation = partial(device_evaluation, images, processes)
+    else:
+        train = train_loader(
+            training,
+            indices,
+            spec,
+            seed=seed,
+            batch_size=images.batch_size,
+            augment=augment,
+            limit=images.limit_train_batches,
+            **sharing(images, processes),
+        )
+        evaluation = partial(evaluation_loader, images, spec, processes)
+    return with_evaluations(train, evaluation, training, testing, heldout, attacked)
 
-    def evaluation(source: ImageSource, chosen: np.ndarray) -> Loader:
-        return evaluation_loader(args, spec, processes, source, chosen)
 
-    return with_evaluations(train, evaluation, training, testing, heldout, args.select_attack_images)
+def device_evaluation(
+    images: DataSettings, processes: Processes, resident: ResidentImages, chosen: np.ndarray
+) -> DeviceEvalLoader:
+    batches = ShardedEval(len(chosen), images.batch_size, processes.rank, processes.count, images.limit_val_batches)
+    return DeviceEvalLoader(resident, batches, chosen)
 
 
 def with_evaluations(
@@ -84,32 +101,10 @@ def with_evaluations(
     return Loaders(train, selection, selection if chosen is judging else evaluation(judged, chosen), test)
 
 
-def settle_data_on(chosen: str, spec: DatasetSpec, device: torch.device) -> str:
+def choose_data_on(chosen: str, spec: DatasetSpec, device: torch.device) -> str:
     """'device' or 'workers'; raises UserError where the images are too large to be held on a device."""
     if chosen == "device" and spec.any_size:
         raise UserError(f"--data_on device: {spec.name} is too large to be held on a device; use --data_on workers")
     if chosen != "auto":
         return chosen
     return "device" if device.type == "cuda" and not spec.any_size else "workers"
-
-
-def _device_loaders(
-    args: argparse.Namespace,
-    spec: DatasetSpec,
-    processes: Processes,
-    training: ImageSource,
-    testing: ImageSource,
-    indices: np.ndarray,
-    heldout: np.ndarray | None,
-    augment: str,
-) -> Loaders:
-    images, test_images = (ResidentImages(split, processes.device, args.num_workers) for split in (training, testing))
-    shares = (processes.rank, processes.count)
-
-    def evaluation(resident: ResidentImages, chosen: np.ndarray) -> DeviceEvalLoader:
-        batches = ShardedEval(len(chosen), args.batch_size, *shares, args.limit_val_batches)
-        return DeviceEvalLoader(resident, batches, chosen)
-
-    batches = ShardedBatches(len(indices), args.batch_size, args.seed, *shares, args.limit_train_batches)
-    train = DeviceTrainLoader(images, indices, batches, flip=spec.flip, augment=augment)
-    return with_evaluations(train, evaluation, images, test_images, heldout, args.select_attack_images)

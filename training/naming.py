@@ -2,12 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
-from pathlib import Path
-
-from helper.run_folder import run_folder
-from models.branches import branch_count
-
 # The tag of a stage-1 run without an attack, after SENet.
 PLAIN_TAG = "senet"
 
@@ -16,55 +10,66 @@ def _join(*parts: str | None) -> str:
     return "_".join(part for part in parts if part)
 
 
-def _augment(args: argparse.Namespace) -> str | None:
-    return None if args.augment_mode == "none" else args.augment_mode
+def _unless_none(value: str) -> str | None:
+    return None if value == "none" else value
 
 
-def _attack(args: argparse.Namespace) -> str | None:
-    return None if args.attack_mode == "none" else args.attack_mode
+def _branches(count: int) -> str | None:
+    return None if count == 1 else f"{count}BN"
 
 
-def _branches(args: argparse.Namespace) -> str | None:
-    return None if branch_count(args) == 1 else f"{branch_count(args)}BN"
-
-
-def teacher_folder(args: argparse.Namespace) -> Path:
-    """save/models/ResNet18_cifar10_augmix_pgd_2BN_batch128; a mode other than the default stands after the attack."""
-    mode = None if args.robust_train_mode in (None, "pgd", "none") else args.robust_train_mode
-    name = _join(
-        args.model, args.dataset, _augment(args), _attack(args), mode, _branches(args), f"batch{args.batch_size}"
+def teacher_run(
+    model: str, dataset: str, *, augment: str, attack: str, mode: str, branches: int, batch_size: int
+) -> str:
+    """ResNet18_cifar10_augmix_pgd_2BN_batch128; a mode other than the default stands after the attack."""
+    mode = None if mode in ("pgd", "none") else mode
+    return _join(
+        model,
+        dataset,
+        _unless_none(augment),
+        _unless_none(attack),
+        mode,
+        _branches(branches),
+        f"batch{batch_size}",
     )
-    return run_folder(args.save_dir, 0, args.run_name or name)
 
 
-def student_tag(args: argparse.Namespace) -> str:
-    """How a stage-1 run was trained: its mode, or 'senet' without an attack."""
-    return PLAIN_TAG if args.attack_mode == "none" else args.robust_train_mode
-
-
-def student_folder(
-    args: argparse.Namespace, stage: int, teacher: str, label: str, stage1_tag: str | None = None
-) -> Path:
+def student_run(
+    student: str,
+    teacher: str,
+    dataset: str,
+    label: str,
+    *,
+    augment: str,
+    attacked: bool,
+    mode: str,
+    temperature: float,
+    branches: int,
+    batch_size: int,
+    stage1_tag: str | None = None,
+) -> str:
     """S:<student>_T1:<teacher>[_stage1:<tag>]_<dataset>_<label>[_<augment>][_<mode>_kdT<T>_<n>BN_batch<B>].
 
     `label` is the budget's, 'relu82k'. The last part is left out without an attack, as the published names have it; a
     mode other than the default is then named.
     """
-    plain = args.attack_mode == "none"
-    mode = None if plain and args.robust_train_mode == "none" else args.robust_train_mode
-    name = _join(
-        f"S:{args.model_s}",
+    return _join(
+        f"S:{student}",
         f"T1:{teacher}",
         f"stage1:{stage1_tag}" if stage1_tag else None,
-        args.dataset,
+        dataset,
         label,
-        _augment(args),
-        mode,
-        None if plain else f"kdT{float(args.kd_T)}",
-        _branches(args),
-        None if plain else f"batch{args.batch_size}",
+        _unless_none(augment),
+        mode if attacked else _unless_none(mode),
+        f"kdT{float(temperature)}" if attacked else None,
+        _branches(branches),
+        f"batch{batch_size}" if attacked else None,
     )
-    return run_folder(args.save_dir, stage, args.run_name or name)
+
+
+def student_tag(mode: str, *, attacked: bool) -> str:
+    """How a stage-1 run was trained: its mode, or 'senet' without an attack."""
+    return mode if attacked else PLAIN_TAG
 
 
 def checkpoint_stem(model: str, stage: int, *, attacked: bool) -> str:

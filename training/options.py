@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from attacks.attack import ATTACKS, AttackSettings
 from attacks.options import add_ball_options
 from dataset.options import add_data_options
+from distiller_zoo.modes import Weights
 from helper.command_line import (
     CHECKPOINT,
     Parser,
@@ -19,9 +20,13 @@ from helper.command_line import (
     positive,
 )
 from helper.errors import UserError
-from models.branches import add_branch_options, branch_count
+from models.branches import add_branch_options
 from training.acceleration import AMP, COMPILE
+from training.plan import Optimisation
 from training.schedule import default_decay_epochs
+
+# Whose maps a mask search compares, by --mask_calculation.
+COMPARED_VIEW = {"feat_diff_nat": "clean", "feat_diff_adv": "adv"}
 
 
 def add_attack_options(parser: Parser, *, default: str, steps: int) -> None:
@@ -183,15 +188,27 @@ def evaluation_attack(args: argparse.Namespace) -> AttackSettings | None:
     return AttackSettings("pgd", args.eps, args.step_size, args.eval_steps)
 
 
-def check_training_options(args: argparse.Namespace, views: Sequence[str], processes: int) -> None:
-    """Fill in defaults that depend on others; raise UserError for options that do not go together."""
-    if args.lr_decay_epochs is None:
-        args.lr_decay_epochs = default_decay_epochs(args.epochs)
-    if args.batch_size % processes:
-        raise UserError(f"--batch_size {args.batch_size} cannot be shared evenly by {processes} processes")
-    parts = 3 if args.use3BN and "aug" in views else 2 if branch_count(args) > 1 else 1
-    if args.batch_size // processes < parts:
-        raise UserError(f"--batch_size {args.batch_size} over {processes} processes leaves a view without images")
-    for name in ("learning_rate", "kd_T"):
-        if getattr(args, name, 1) <= 0:
-            raise UserError(f"--{name} {getattr(args, name)} is not above 0")
+def loss_weights(args: argparse.Namespace, *, with_teacher: bool) -> Weights:
+    if not with_teacher:
+        return Weights(trades_lambda=args.trades_lambda)
+    if args.kd_T <= 0:
+        raise UserError(f"--kd_T {args.kd_T} is not above 0")
+    beta = args.beta if args.distill == "attention" else 0.0
+    return Weights(args.gamma, args.alpha, beta, args.kd_T, args.trades_lambda)
+
+
+def optimisation(args: argparse.Namespace) -> Optimisation:
+    if args.learning_rate <= 0:
+        raise UserError(f"--learning_rate {args.learning_rate} is not above 0")
+    decays = default_decay_epochs(args.epochs) if args.lr_decay_epochs is None else args.lr_decay_epochs
+    return Optimisation(
+        args.epochs,
+        args.learning_rate,
+        args.lr_schedule,
+        tuple(decays),
+        args.lr_decay_rate,
+        args.momentum,
+        args.weight_decay,
+        args.ema,
+        args.sync_bn,
+    )

@@ -2,43 +2,63 @@
 
 from __future__ import annotations
 
-import argparse
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 from helper.checkpoint import read_checkpoint, save_checkpoint
 from helper.errors import UserError
 from helper.files import lock_folder, replace_file, write_json
-from helper.processes import Processes, on_main_process, restarts
-from helper.run_folder import differing_options, plain_arguments
+from helper.processes import Processes, on_main_process
+from helper.run_folder import differing_options
+from training.plan import RunIdentity
+
+
+def file_to_resume(run: RunIdentity) -> Path | None:
+    """The checkpoint that a run goes on from; None where it begins."""
+    if run.resume == "auto":
+        return run.last if run.last.exists() else None
+    return Path(run.resume) if run.resume else None
+
+
+def read_resumed(path: Path) -> dict:
+    """Raises UserError for a checkpoint that nothing can go on from."""
+    checkpoint = read_checkpoint(path)
+    if "progress" not in checkpoint:
+        raise UserError(f"--resume {path}: this file holds weights only; go on from the run's *_last.pth")
+    return checkpoint
+
+
+def resumed_options(run: RunIdentity) -> dict | None:
+    """The record of the run that goes on; None where it begins."""
+    file = file_to_resume(run)
+    return read_resumed(file)["args"] if file else None
+
+
+def check_resumed(given: Mapping[str, object], begun: Mapping[str, object], run: RunIdentity) -> None:
+    """Raise UserError where the record of a run differs from that of its beginning in what is computed."""
+    for name in differing_options(begun, given):
+        raise UserError(
+            f"--resume: {name} is {given.get(name)} here and {begun.get(name)} in {file_to_resume(run)}; "
+            "give the same value, or another --run_name for a new run"
+        )
 
 
 class RunFolder:
-    """Begin the run in `path`, or go on with one: --resume auto with that in `path`, --resume FILE with the file's.
+    """Begin the run in its folder, or go on with it. `checkpoint` is what to go on from, or None."""
 
-    After construction `checkpoint` is what to go on from, or None; `args.amp` 'auto' is then what the run began with.
-    """
-
-    def __init__(self, path: Path, stem: str, args: argparse.Namespace, processes: Processes):
-        named = args.resume not in (None, "auto")
-        self.path = Path(args.resume).resolve().parent if named else path
-        self.stem, self.args, self.processes = stem, args, processes
-        # A process that torchrun has brought back goes on, whatever the command line once said.
-        resume = "auto" if restarts() else args.resume
+    def __init__(self, run: RunIdentity, processes: Processes):
+        self.run, self.processes = run, processes
+        self.path, self.last = run.folder, run.last
 
         def claim() -> dict | None:
             self.lock = lock_folder(self.path)
-            if resume is None:
+            if run.resume is None:
                 self._move_aside()
-            return self._find_checkpoint(resume)
+            file = file_to_resume(run)
+            return read_resumed(file) if file else None
 
         self.checkpoint = on_main_process(claim)
-        if self.checkpoint and args.amp == "auto":
-            args.amp = self.checkpoint["args"]["amp"]
-
-    @property
-    def last(self) -> Path:
-        return self.path / f"{self.stem}_last.pth"
 
     @property
     def results(self) -> Path:
@@ -49,7 +69,7 @@ class RunFolder:
         return self.path / "log.jsonl"
 
     def best(self, suffix: str) -> Path:
-        return self.path / f"{self.stem}_best{suffix}.pth"
+        return self.path / f"{self.run.stem}_best{suffix}.pth"
 
     def _move_aside(self) -> None:
         if self.path.exists() and any(self.path.iterdir()):
@@ -60,26 +80,9 @@ class RunFolder:
             print(f"an earlier run of this name is now {aside} (to go on with a run, use --resume auto)")
         self.path.mkdir(parents=True, exist_ok=True)
 
-    def _find_checkpoint(self, resume: str | None) -> dict | None:
-        if resume is None or (resume == "auto" and not self.last.exists()):
-            return None
-        path = self.last if resume == "auto" else Path(resume)
-        checkpoint = read_checkpoint(path)
-        if "progress" not in checkpoint:
-            raise UserError(f"--resume {path}: this file holds weights only; go on from the run's *_last.pth")
-        stored, given = checkpoint["args"], plain_arguments(vars(self.args))
-        if given["amp"] == "auto" and "amp" in stored:  # decided by a measurement, which may come out otherwise here
-            given["amp"] = stored["amp"]
-        for name in differing_options(stored, given):
-            raise UserError(
-                f"--resume: {name} is {given.get(name)} here and {stored.get(name)} in {path}; "
-                "give the same value, or another --run_name for a new run"
-            )
-        return checkpoint
-
-    def finished_results(self) -> dict | None:
-        """The results of the run that we were to go on with, where there is nothing left to do."""
-        if self.checkpoint and self.checkpoint["epoch"] == self.args.epochs and self.results.exists():
+    def finished_results(self, epochs: int) -> dict | None:
+        """The results of the run that we were to go on with, where its `epochs` are done and nothing is left to do."""
+        if self.checkpoint and self.checkpoint["epoch"] == epochs and self.results.exists():
             return json.loads(self.results.read_text())
         return None
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
-
 import numpy as np
 import pytest
 import torch
@@ -15,10 +13,11 @@ from dataset import ArraySource, FileSource, dataset_spec, load_dataset
 from dataset.batches import ShardedBatches, ShardedEval
 from dataset.device_loader import DeviceEvalLoader, DeviceTrainLoader, ResidentImages, padded_crops
 from dataset.loaders import eval_loader, train_loader
+from dataset.options import DataSettings
 from helper.errors import UserError
 from helper.processes import Processes
 from helper.run_folder import FREE_OPTIONS
-from training.data import settle_data_on, training_loaders
+from training.data import choose_data_on, training_loaders
 
 CPU = torch.device("cpu")
 SPEC = dataset_spec("cifar10")
@@ -167,22 +166,22 @@ def test_images_in_files_are_read_in_order(tmp_path):
 
 def test_where_auto_puts_the_images():
     imagenet = dataset_spec("imagenet")
-    assert settle_data_on("auto", SPEC, torch.device("cuda")) == "device"
-    assert settle_data_on("auto", SPEC, CPU) == settle_data_on("workers", SPEC, torch.device("cuda")) == "workers"
-    assert settle_data_on("auto", imagenet, torch.device("cuda")) == "workers"
-    assert settle_data_on("device", SPEC, CPU) == "device"
+    assert choose_data_on("auto", SPEC, torch.device("cuda")) == "device"
+    assert choose_data_on("auto", SPEC, CPU) == choose_data_on("workers", SPEC, torch.device("cuda")) == "workers"
+    assert choose_data_on("auto", imagenet, torch.device("cuda")) == "workers"
+    assert choose_data_on("device", SPEC, CPU) == "device"
     with pytest.raises(UserError, match="--data_on device: imagenet is too large"):
-        settle_data_on("device", imagenet, CPU)
+        choose_data_on("device", imagenet, CPU)
 
 
 @pytest.mark.parametrize("select_on", ["heldout", "test"])
 def test_both_places_train_and_evaluate_on_the_same_images(select_on):
     found = {}
     for data_on in ("workers", "device"):
-        args = argparse.Namespace(data_on=data_on, select_on=select_on, data_root="", no_download=True, seed=1)
-        args.batch_size, args.num_workers, args.limit_train_batches, args.limit_val_batches = 64, 0, 2, 3
-        args.select_attack_images = 70
-        loaders = training_loaders(args, dataset_spec("digits"), Processes(0, 1, CPU), ("clean", "aug"))
+        images = DataSettings("", True, 64, 0, select_on, limit_train_batches=2, limit_val_batches=3, data_on=data_on)
+        loaders = training_loaders(
+            dataset_spec("digits"), images, Processes(0, 1, CPU), ("clean", "aug"), seed=1, attacked=70
+        )
         loaders.train.batch_sampler.set_epoch(1)
         found[data_on] = [list(loaders.train), list(loaders.selection), list(loaders.test)]
         found[data_on].append(list(loaders.attacked_selection))

@@ -26,7 +26,7 @@ from masks.selection import set_random_masks
 from models import build_model
 from models.restore import describe_model
 from sensitivity import load_budget
-from training.stage import model_spec
+from training.plan import model_spec
 
 ROOT = Path(__file__).parents[2]
 SMALL = "--batch_size 8 --limit_train_batches 1 --limit_val_batches 1 --num_workers 0 --device cpu --no_download"

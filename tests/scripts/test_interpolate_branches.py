@@ -19,7 +19,7 @@ from masks.selection import set_random_masks
 from models import build_model
 from models.layers import relu_sites
 from models.restore import describe_model, load_model
-from training.stage import model_spec
+from training.plan import model_spec
 
 SMALL = "--eval_steps 1 --attack_images 16 --corrupt_images 8 --num_workers 0 --device cpu --batch_size 48"
 CELLS = "--corruptions fog contrast"

@@ -20,7 +20,7 @@ from masks.selection import set_random_masks
 from models import build_model
 from models.layers import relu_sites
 from models.restore import describe_model
-from training.stage import model_spec
+from training.plan import model_spec
 
 SMALL = "--steps 2 --batch_size 16 --limit_val_batches 2 --num_workers 0 --device cpu"
 CELLS = "--generate --corruptions fog gaussian_noise frost --severities 2 5"

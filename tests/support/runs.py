@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import subprocess
 import time
 from pathlib import Path
 
 import torch
+
+from helper.processes import Processes
+from training.plan import Plan
+from training.settle import settle
 
 SMALL = (
     "--batch_size 16 --limit_train_batches 4 --limit_val_batches 1 --num_workers 0 --device cpu "
@@ -23,6 +28,16 @@ STAGE2 = (
     f"train_student_stage2_multigpu.py --model_s Customresnet8 {SMALL} {ROBUST} "
     "--robust_train_mode rslad+attn+augattn+ce"
 )
+
+STAGES = ("train_teacher", "train_student_stage1_multigpu", "train_student_stage2_multigpu")
+ALONE = Processes(0, 1, torch.device("cpu"))
+
+
+def plan_of(command: str, processes: Processes = ALONE) -> Plan:
+    """The plan of a command of a training script, as `run` takes it."""
+    script, *options = command.split()
+    script = script.removesuffix(".py")
+    return settle(importlib.import_module(script).parse_args(options), processes, stage=STAGES.index(script))
 
 
 def run_folder(save_dir: Path) -> Path:

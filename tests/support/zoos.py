@@ -14,7 +14,7 @@ from masks.selection import set_random_masks
 from models import build_model
 from models.layers import relu_sites
 from models.restore import describe_model
-from training.stage import model_spec
+from training.plan import model_spec
 
 
 def add_to_zoo(command: str) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
-
 import pytest
 import torch
 from support.memory import peak_memory
@@ -22,7 +20,7 @@ from masks.selection import set_random_masks
 from masks.watching import watch_sites
 from models import build_model
 from models.layers import relu_sites
-from training.acceleration import Acceleration, cast_weights, settle_acceleration
+from training.acceleration import Acceleration, cast_weights, choose_amp, choose_compile
 from training.average import WeightAverage
 from training.epoch import train_one_epoch
 from training.forward import forward_views
@@ -56,40 +54,29 @@ def make_update(task: Task, rate: float = 0.01) -> Update:
     return Update(task, optimizer, EpochMeter(task.processes.device), WeightAverage(task.student, decay=0.9))
 
 
-def settled(device: str = "cpu", count: int = 1, **options) -> argparse.Namespace:
-    """The options as settled, with the `found` settings among them."""
-    args = argparse.Namespace(**{"amp": "auto", "compile": "auto", "channels_last": True, **options})
-    args.found = settle_acceleration(args, Processes(0, count, torch.device(device)))
-    return args
+def on(device: str = "cpu", count: int = 1) -> Processes:
+    return Processes(0, count, torch.device(device))
 
 
-def test_auto_is_what_is_fastest_and_safe(monkeypatch):
-    args = settled()
-    assert (args.amp, args.compile) == ("auto", "none")  # until there is a network to time: test_precision.py
-    assert args.found == Acceleration("cpu", "auto", True, graphs=False)
-    assert settled(amp="none").found.amp == "none"
-    assert settled(amp="bf16").found.amp == "bf16"
-    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: True)
-    args = settled("cuda:0", channels_last=False)
-    assert (args.amp, args.compile) == ("bf16", "graphs")
-    assert args.found == Acceleration("cuda", "bf16", False, graphs=True)
-    assert settled("cuda:0", count=2).compile == "none"
+@pytest.mark.parametrize("bf16", [True, False])
+def test_auto_is_what_is_fastest_and_safe(bf16: bool, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: bf16)
+    assert choose_amp("auto", torch.device("cpu")) == "auto"  # until there is a network to time: test_precision.py
+    assert choose_amp("auto", torch.device("cuda")) == ("bf16" if bf16 else "none")
+    for asked in ("none", "bf16"):
+        assert choose_amp(asked, torch.device("cpu")) == asked
+    assert choose_compile("auto", on()) == choose_compile("auto", on("cuda", 2)) == "none"
+    assert choose_compile("auto", on("cuda")) == "graphs"
+
+
+def test_what_the_device_cannot_do_is_refused(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: False)
-    assert settled("cuda:0").amp == "none"
-
-
-@pytest.mark.parametrize(
-    ("wrong", "words"),
-    [
-        ({"compile": "graphs"}, "--compile graphs needs a GPU.*--compile auto or none"),
-        ({"device": "cuda:0", "count": 2, "compile": "graphs"}, "one process, and these are 2; use --compile none"),
-        ({"device": "cuda:0", "amp": "bf16"}, "no bfloat16.*--amp none"),
-    ],
-)
-def test_what_the_device_cannot_do_is_refused(wrong, words, monkeypatch):
-    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: False)
-    with pytest.raises(UserError, match=words):
-        settled(**wrong)
+    with pytest.raises(UserError, match=r"no bfloat16.*--amp none"):
+        choose_amp("bf16", torch.device("cuda"))
+    with pytest.raises(UserError, match=r"--compile graphs needs a GPU.*--compile auto or none"):
+        choose_compile("graphs", on())
+    with pytest.raises(UserError, match="one process, and these are 2; use --compile none"):
+        choose_compile("graphs", on("cuda", 2))
 
 
 def test_losses_over_50_steps_follow_float32(make_robust_task, batch):

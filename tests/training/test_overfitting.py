@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import argparse
-
 import pytest
+from support.runs import plan_of
 
-from attacks.attack import AttackSettings
 from distiller_zoo.modes import Weights
-from training.fit import Progress, watch_overfitting
+from training.judging import watch_overfitting
 from training.objective import parse_objective
+from training.progress import Progress
 from training.results import training_results
 
 # (share under the training attack, % under PGD) of one epoch after the other, and the epoch that is named.
@@ -58,14 +57,7 @@ def test_a_resumed_run_remembers_its_best(task):
 def test_the_results_say_so(name, task):
     epochs, named = RUNS[name]
     accuracy = {"images": 9, "CA": {"0": 80.0, "1": 70.0}, "AdvA": {"0": 1.0, "1": 2.0}}
-    results = training_results(
-        "train_teacher.py",
-        argparse.Namespace(dataset="digits", seed=0, select_on="heldout"),
-        task,
-        watch(task, epochs),
-        [{"accuracy": accuracy}],
-        model_name="resnet8",
-        attack=AttackSettings("pgd", 8 / 255, 2 / 255, 20),
-    )
+    plan = plan_of("train_teacher.py --model resnet8 --attack_mode fgsm --use2BN --amp none --device cpu")
+    results = training_results("train_teacher.py", plan, task, watch(task, epochs), [{"accuracy": accuracy}])
     assert len(results["warnings"]) == bool(named)
     assert all("catastrophic overfitting in epoch 3" in warning for warning in results["warnings"])

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import argparse
-
 import numpy as np
 import pytest
 import torch
 
 from attacks.attack import AttackSettings
 from dataset import dataset_spec
+from dataset.options import DataSettings
 from distiller_zoo.modes import Weights
 from evaluation.data import evenly_spaced
 from helper.processes import Processes
 from training.data import Loaders, training_loaders
-from training.fit import judge
+from training.judging import judge
 from training.objective import parse_objective
 
 CPU = torch.device("cpu")
@@ -24,10 +23,9 @@ PGD = AttackSettings("pgd", 8 / 255, 2 / 255, 1)
 def loaders(
     attacked: int | None, data_on: str = "device", rank: int = 0, count: int = 1, select_on="heldout"
 ) -> Loaders:
-    args = argparse.Namespace(data_on=data_on, select_on=select_on, data_root="", no_download=True, seed=1)
-    args.batch_size, args.num_workers, args.limit_train_batches, args.limit_val_batches = 64, 0, 1, None
-    args.select_attack_images = attacked
-    return training_loaders(args, dataset_spec("digits"), Processes(rank, count, CPU), ("clean", "adv"))
+    images = DataSettings("", True, 64, 0, select_on, limit_train_batches=1, data_on=data_on)
+    processes = Processes(rank, count, CPU)
+    return training_loaders(dataset_spec("digits"), images, processes, ("clean", "adv"), seed=1, attacked=attacked)
 
 
 def test_chosen_images_are_evenly_spaced():
@@ -60,7 +58,7 @@ def test_two_processes_judge_as_one(data_on, network, make_task):
 
     def judged(rank: int, count: int) -> dict:
         found = loaders(33, data_on, rank, count)
-        return judge(task, student, found.selection, found.attacked_selection, PGD, seed=1)
+        return judge(task, student, found, PGD, seed=1)
 
     whole, *parts = judged(0, 1), judged(0, 2), judged(1, 2)
     assert whole["attacked_images"] == sum(part["attacked_images"] for part in parts) == 33

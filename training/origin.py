@@ -1,0 +1,104 @@
+"""What a student comes from: its teacher, in stage 2 also the student of stage 1; and whether the options agree."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from dataset import dataset_spec
+from distiller_zoo.modes import TEACHER
+from helper.checkpoint import read_checkpoint, read_file
+from helper.errors import UserError
+from masks.allocation import allocate_budget, budget_from_fractions, interpolate_profile
+from models import STUDENTS, architecture_of
+from models.branches import branch_of
+from models.foreign import load_teacher
+from models.layers import Network, relu_sites
+from models.restore import checkpoint_branches, checkpoint_dataset
+from sensitivity import load_budget, load_profile
+from training.naming import budget_label
+from training.objective import Objective
+from training.plan import Budget, model_spec
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Checkpoints of the teacher and, in stage 2, of the student; the data set is the teacher's."""
+
+    dataset: str
+    teacher_file: Path
+    teacher: dict
+    student: dict | None = None
+
+
+def find_origin(
+    student: str, dataset: str | None, branches: int, teacher_file: Path, student_file: Path | None = None
+) -> Origin:
+    """`dataset`: --dataset, None for that of the teacher. Raises UserError where a checkpoint says otherwise than the
+    options, or is of a stage that has no place here.
+    """
+    if student not in STUDENTS:
+        raise UserError(f"--model_s {student} is no student; known are {', '.join(STUDENTS)}")
+    if dataset is None:
+        content = read_file(teacher_file)
+        dataset = checkpoint_dataset(content if isinstance(content, dict) else {}, teacher_file)
+    _, teacher = load_teacher(teacher_file, model_spec(dataset_spec(dataset), branches), student)
+    if teacher.get("stage", 0) != 0:
+        raise UserError(
+            f"--path_t {teacher_file} is of stage {teacher['stage']}; a teacher comes from train_teacher.py"
+        )
+    check_checkpoint(teacher, teacher_file, dataset=dataset, branches=branches, student=student)
+    if student_file is None:
+        return Origin(dataset, teacher_file, teacher)
+    found = read_checkpoint(student_file)
+    if found.get("stage") not in (1, 2):
+        raise UserError(f"--path_s_load {student_file} is of stage {found.get('stage')}; a student comes from stage 1")
+    check_checkpoint(found, student_file, dataset=dataset, branches=branches, student=student)
+    return Origin(dataset, teacher_file, teacher, found)
+
+
+def check_checkpoint(checkpoint: dict, path: Path, *, dataset: str, branches: int, student: str) -> None:
+    """Raise UserError, naming both values, where the options say another data set, branches or model than `path`."""
+    stored = checkpoint["model"]["branches"]
+    found = [
+        ("--dataset", dataset, checkpoint.get("dataset", dataset)),
+        (
+            f"--use{branches}BN" if branches > 1 else "without --use2BN or --use3BN:",
+            _branches(branches),
+            _branches(stored),
+        ),
+        ("--model_s", architecture_of(student), architecture_of(checkpoint["model"]["name"])),
+    ]
+    for option, value, other in found:
+        if value != other:
+            raise UserError(f"{option} {value} contradicts {path}, which has {other}")
+
+
+def _branches(count: int) -> str:
+    return "1 batch-norm branch" if count == 1 else f"{count} batch-norm branches"
+
+
+def check_answers(objective: Objective, origin: Origin) -> None:
+    """Raise UserError where the objective asks the teacher through a branch that was never trained."""
+    asked = {term.view for term in objective.terms if term.target == TEACHER}
+    for view in sorted(asked):
+        branch = branch_of(view, origin.teacher["model"]["branches"])
+        if branch not in checkpoint_branches(origin.teacher):
+            raise UserError(
+                f"the objective asks the teacher about the {view} view, and {origin.teacher_file} never trained its "
+                f"branch {branch}, which that view takes; train a teacher with that view, or choose another mode"
+            )
+
+
+def share_out(student: str, network: Network, named: str | None, total: int | None) -> Budget:
+    """The budget of --sensitivity `named`, or `total` ReLUs by the sensitivity profile of the student's architecture.
+
+    Raises UserError for one that does not fit the network.
+    """
+    if named is not None:
+        found = load_budget(named)
+        return Budget(found.label, tuple(budget_from_fractions(network, found.fractions, f"--sensitivity {named}")))
+    profile, own = load_profile(architecture_of(student))
+    if not own:
+        profile = interpolate_profile(profile, len(relu_sites(network)))
+    return Budget(budget_label(total), tuple(allocate_budget(network, total, profile)))

@@ -1,0 +1,141 @@
+"""What a training run will do, decided before any of it is done. `training.settle` makes the plan from the options."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from attacks.attack import AttackSettings
+from dataset import DatasetSpec
+from dataset.options import DataSettings
+from models.layers import ModelSpec, Network
+from training.acceleration import Acceleration
+from training.objective import Objective
+from training.schedule import make_schedule
+
+
+def model_spec(data: DatasetSpec, branches: int) -> ModelSpec:
+    """Of a network for that data set."""
+    return ModelSpec(data.num_classes, data.image_size, branches, data.mean, data.std)
+
+
+@dataclass(frozen=True)
+class Optimisation:
+    """SGD: the options of the same names."""
+
+    epochs: int
+    learning_rate: float
+    lr_schedule: str
+    lr_decay_epochs: tuple[float, ...]
+    lr_decay_rate: float
+    momentum: float
+    weight_decay: float
+    ema: float | None
+    sync_bn: bool
+
+    def optimizer(self, network: Network) -> torch.optim.SGD:
+        """For what of the network is trained, see `training.stage.prepare_parallel`."""
+        return torch.optim.SGD(
+            [parameter for parameter in network.parameters() if parameter.requires_grad],
+            lr=self.learning_rate,
+            momentum=self.momentum,
+            weight_decay=self.weight_decay,
+            fused=True,
+        )
+
+    def schedule(self) -> Callable[[float], float]:
+        return make_schedule(
+            self.lr_schedule,
+            learning_rate=self.learning_rate,
+            epochs=self.epochs,
+            decay_epochs=self.lr_decay_epochs,
+            decay_rate=self.lr_decay_rate,
+        )
+
+
+@dataclass(frozen=True)
+class Budget:
+    """ReLUs that a student keeps, per layer, and what names call that many: 'relu82k'."""
+
+    label: str
+    layers: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Distillation:
+    """Where a student comes from. `teacher` is a model's name, `tag` says how stage 1 trained.
+
+    `student_file`: its weights and masks, in stage 2. `from_teacher`: its first weights are the teacher's.
+    """
+
+    teacher_file: Path
+    teacher: str
+    budget: Budget
+    tag: str
+    student_file: Path | None = None
+    from_teacher: bool = False
+
+
+@dataclass(frozen=True)
+class MaskSearch:
+    """Whose maps are compared, and when the masks come to rest: at the latest `freeze_epochs` before the end."""
+
+    view: str
+    before_relu: bool
+    freeze_epochs: int
+    patience_tol: float
+    patience: int
+
+
+@dataclass(frozen=True)
+class RunIdentity:
+    """The folder of the run, how its files begin, and whether it goes on: `resume` is None, 'auto' or a file."""
+
+    folder: Path
+    stem: str
+    resume: str | None
+    print_freq: int
+    save_freq: int
+
+    @property
+    def last(self) -> Path:
+        """The checkpoint that holds everything needed to go on."""
+        return self.folder / f"{self.stem}_last.pth"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A run of `stage` 0, 1 or 2, every choice of its options made. No part of it changes while it is carried out.
+
+    `attack` is that in training, `judged_under` that in evaluations, of `attacked_images` images an epoch (None: all).
+    `record` is what the run's files say of it: every option under its own name, as plain values.
+    """
+
+    stage: int
+    model: str
+    network: ModelSpec
+    data: DatasetSpec
+    images: DataSettings
+    objective: Objective
+    attack: AttackSettings | None
+    judged_under: AttackSettings | None
+    attacked_images: int | None
+    optimisation: Optimisation
+    acceleration: Acceleration
+    run: RunIdentity
+    seed: int
+    record: Mapping[str, object]
+    distillation: Distillation | None = None
+    search: MaskSearch | None = None
+
+    @property
+    def identity(self) -> dict:
+        """What every checkpoint says of its network beside the weights; later stages need it."""
+        about = {"model_name": self.model, "dataset": self.data.name, "stage": self.stage}
+        if origin := self.distillation:
+            budget = {"label": origin.budget.label, "layers": list(origin.budget.layers)}
+            about |= {"teacher": origin.teacher, "budget": budget, "tag": origin.tag}
+        return about

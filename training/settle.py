@@ -1,0 +1,192 @@
+"""From options to a plan: every `auto` decided, every default filled in, every contradiction an error."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict
+from functools import cache
+from pathlib import Path
+from types import MappingProxyType
+
+import torch
+
+from dataset import dataset_spec
+from dataset.options import data_settings
+from distiller_zoo.modes import ATTENTION_TOKENS
+from helper.errors import UserError
+from helper.processes import Processes, on_main_process, restarts
+from helper.run_folder import plain_arguments, run_folder
+from models import architecture_of, build_model
+from models.branches import branch_count, check_branches
+from models.layers import Network
+from training.acceleration import Acceleration, choose_amp, choose_compile, timed_precision
+from training.data import choose_data_on
+from training.naming import checkpoint_stem, student_run, student_tag, teacher_run
+from training.objective import Objective, parse_objective
+from training.options import COMPARED_VIEW, evaluation_attack, loss_weights, optimisation, training_attack
+from training.origin import Origin, check_answers, find_origin, share_out
+from training.plan import Budget, Distillation, MaskSearch, Plan, RunIdentity, model_spec
+from training.run_folder import check_resumed, resumed_options
+
+
+@torch.random.fork_rng(devices=())
+def settle(args: argparse.Namespace, processes: Processes, *, stage: int) -> Plan:
+    """The plan of a run of stage 0, the teacher's, 1 or 2, with the options `args`, which stay as they are.
+
+    All processes must settle together; nothing is written, and no random state changes. Raises UserError for options
+    that contradict each other, the device, a checkpoint or the run that is to go on. With --amp auto on a CPU a few
+    steps are timed; a run that goes on keeps what it began with.
+    """
+    # Which network, on which data
+    model = args.model_s if stage else checked_teacher(args.model)
+    branches = branch_count(use2BN=args.use2BN, use3BN=args.use3BN)
+    student_file = args.path_s_load if stage == 2 else None
+    origin = find_origin(model, args.dataset, branches, args.path_t, student_file) if stage else None
+    data = dataset_spec(origin.dataset if origin else args.dataset)
+    network = model_spec(data, branches)
+    fresh = cache(lambda: build_model(model, **asdict(network)))
+
+    # What is trained, and how
+    mode = args.robust_train_mode or ("none" if args.attack_mode == "none" else "pgd")
+    objective = settle_objective(args, mode, branches, with_teacher=stage > 0)
+    check_batch(args.batch_size, branches, objective.views, processes.count)
+    optimise = optimisation(args)
+    distillation = settle_distillation(args, origin, objective, mode, fresh) if origin else None
+    search, search_options = settle_search(args, objective.views) if stage == 1 else (None, {})
+
+    # What it is called; what it keeps to if it goes on; where and in what it computes
+    run = settle_run(args, stage, data.name, mode, branches, distillation)
+    begun = on_main_process(lambda: resumed_options(run))
+    data_on = choose_data_on(kept(args.data_on, begun, "data_on"), data, processes.device)
+    amp = choose_amp(kept(args.amp, begun, "amp"), processes.device)
+    compiled = choose_compile(args.compile, processes)
+    if amp == "auto":
+        amp = timed_precision(fresh(), args.batch_size, processes, channels_last=args.channels_last)
+
+    # What is recorded of it
+    decided = {"dataset": data.name, "robust_train_mode": mode, "data_on": data_on, "amp": amp, "compile": compiled}
+    decided |= {"lr_decay_epochs": list(optimise.lr_decay_epochs), **search_options}
+    record = plain_arguments({**vars(args), **decided})
+    if begun is not None:
+        check_resumed(record, begun, run)
+    plan = Plan(
+        stage=stage,
+        model=model,
+        network=network,
+        data=data,
+        images=data_settings(args, data_on=data_on),
+        objective=objective,
+        attack=training_attack(args),
+        judged_under=evaluation_attack(args),
+        attacked_images=args.select_attack_images,
+        optimisation=optimise,
+        acceleration=Acceleration(
+            processes.device.type, amp, args.channels_last, compiled == "graphs", args.compile == "graphs"
+        ),
+        run=run,
+        seed=args.seed,
+        record=MappingProxyType(record),
+        distillation=distillation,
+        search=search,
+    )
+    if processes.is_main:
+        print(*(f"note: {note}\n" for note in notes(plan)), sep="", end="")
+    return plan
+
+
+def kept(given: str, begun: Mapping[str, object] | None, name: str) -> str:
+    """What an option's 'auto' was when the run began that now goes on."""
+    return begun.get(name, given) if begun and given == "auto" else given
+
+
+def checked_teacher(model: str) -> str:
+    if architecture_of(model) != model:
+        raise UserError(f"--model {model} is a student; its teacher is {architecture_of(model)}")
+    return model
+
+
+def check_batch(batch_size: int, branches: int, views: Sequence[str], processes: int) -> None:
+    """Raise UserError where a process, or a view of it, would be left without images."""
+    if batch_size % processes:
+        raise UserError(f"--batch_size {batch_size} cannot be shared evenly by {processes} processes")
+    parts = 3 if branches == 3 and "aug" in views else 2 if branches > 1 else 1
+    if batch_size // processes < parts:
+        raise UserError(f"--batch_size {batch_size} over {processes} processes leaves a view without images")
+
+
+def settle_objective(args: argparse.Namespace, mode: str, branches: int, *, with_teacher: bool) -> Objective:
+    """The objective of --robust_train_mode `mode`."""
+    objective = parse_objective(
+        mode,
+        augmix=args.augment_mode == "augmix",
+        attack=args.attack_mode != "none",
+        weights=loss_weights(args, with_teacher=with_teacher),
+        with_teacher=with_teacher,
+    )
+    check_branches(branches, objective.views)
+    return objective
+
+
+def notes(plan: Plan) -> Iterator[str]:
+    """What options ask for, and others take away."""
+    options, mode = plan.record, plan.record["robust_train_mode"]
+    if options["augment_mode"] == "augmix" and "aug" not in plan.objective.views:
+        yield f"mode {mode} has no term for the AugMix view; none is made"
+    attends = set(ATTENTION_TOKENS) & set(mode.split("+"))
+    if attends and plan.stage and (options["distill"] == "kd" or not options["beta"]):
+        yield "--distill kd sets beta to 0, so the attention terms are left out; --distill attention uses them"
+    if plan.stage == 1 and not plan.search:
+        epochs = plan.optimisation.epochs
+        yield f"{epochs} epochs leave none to search in; the mask stays as it was drawn at random"
+
+
+def settle_distillation(
+    args: argparse.Namespace, origin: Origin, objective: Objective, mode: str, fresh: Callable[[], Network]
+) -> Distillation:
+    """`fresh` gives a network of the student's architecture."""
+    check_answers(objective, origin)
+    teacher = origin.teacher["model"]["name"]
+    if origin.student:
+        found = origin.student["budget"]
+        budget = Budget(found["label"], tuple(found["layers"]))
+        return Distillation(args.path_t, teacher, budget, origin.student["tag"], args.path_s_load)
+    budget = share_out(args.model_s, fresh(), args.sensitivity, args.relu_budget)
+    tag = student_tag(mode, attacked=args.attack_mode != "none")
+    return Distillation(args.path_t, teacher, budget, tag, from_teacher=args.init_student == "teacher")
+
+
+def settle_search(args: argparse.Namespace, views: Sequence[str]) -> tuple[MaskSearch | None, dict]:
+    """The mask search, None where no epoch is left for it, and its options as settled."""
+    view = COMPARED_VIEW[args.mask_calculation]
+    if view not in views:
+        raise UserError(f"--mask_calculation {args.mask_calculation} needs the {view} view; add --attack_mode pgd")
+    freeze = args.mask_freeze_epochs or max(1, round(0.1 * args.epochs))
+    search = MaskSearch(view, args.student_maps == "before_relu", freeze, args.mask_patience_tol, args.mask_patience)
+    return search if freeze < args.epochs else None, {"mask_freeze_epochs": freeze}
+
+
+def settle_run(
+    args: argparse.Namespace, stage: int, dataset: str, mode: str, branches: int, origin: Distillation | None
+) -> RunIdentity:
+    attacked = args.attack_mode != "none"
+    settings = {"augment": args.augment_mode, "mode": mode, "branches": branches, "batch_size": args.batch_size}
+    if origin:
+        name = student_run(
+            args.model_s,
+            origin.teacher,
+            dataset,
+            origin.budget.label,
+            attacked=attacked,
+            temperature=args.kd_T,
+            stage1_tag=origin.tag if stage == 2 else None,
+            **settings,
+        )
+    else:
+        name = teacher_run(args.model, dataset, attack=args.attack_mode, **settings)
+    named = args.resume not in (None, "auto")
+    folder = Path(args.resume).resolve().parent if named else run_folder(args.save_dir, stage, args.run_name or name)
+    stem = checkpoint_stem(args.model_s if origin else args.model, stage, attacked=attacked)
+    # A process that torchrun has brought back goes on, whatever the command line once said.
+    resume = "auto" if restarts() else args.resume
+    return RunIdentity(folder, stem, resume, args.print_freq, args.save_freq)
