@@ -16,11 +16,12 @@ import re
 import subprocess
 from pathlib import Path
 
+from helper.script import run_script
+
 from helper import command_line
 from helper.checkpoint import packed
 from helper.errors import UserError
 from helper.files import file_digest, replace_file
-from helper.script import run_script
 from helper.zoo import PREFIX, entry_of, read_index, zoo_folder
 from masks.counting import relu_totals
 from models.restore import load_model

@@ -15,10 +15,11 @@ import sys
 from pathlib import Path
 from time import perf_counter
 
+from helper.script import run_script
+
 from dataset import dataset_spec
 from dataset.corruptions import IMAGE_SIZES
 from helper import command_line
-from helper.script import run_script
 from helper.text import percent, table
 from masks.counting import relu_totals
 from models import build_model, student_name

@@ -15,13 +15,14 @@ import io
 from collections import Counter
 from pathlib import Path
 
+from helper.script import run_script
+
 import numpy as np
 import torch
 
 from helper import command_line
 from helper.errors import UserError
 from helper.files import replace_file
-from helper.script import run_script
 from helper.text import table
 from masks.counting import relu_counts, relu_totals
 from models.layers import Network, use_branch

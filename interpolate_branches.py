@@ -20,6 +20,9 @@ import argparse
 from pathlib import Path
 from time import perf_counter
 
+from helper.machine import versions
+from helper.script import run_script
+
 import torch
 
 from dataset import DatasetSpec, dataset_spec, heldout_split
@@ -48,11 +51,9 @@ from helper.checkpoint import save_checkpoint
 from helper.command_line import add_run_options
 from helper.errors import UserError
 from helper.files import write_json
-from helper.machine import versions
 from helper.placement import place_model, to_device
 from helper.processes import Processes, start_processes
 from helper.run_folder import checkpoint_name, plain_arguments
-from helper.script import run_script
 from helper.zoo import in_zoo
 from models.layers import Network
 from models.restore import checkpoint_dataset, load_model

@@ -22,6 +22,9 @@ from functools import partial
 from pathlib import Path
 from time import perf_counter
 
+from helper.machine import available_cores
+from helper.script import Stopped, StopSignal, run_script
+
 import numpy as np
 from tqdm import tqdm
 
@@ -44,8 +47,6 @@ from dataset.corruptions import IMAGE_SIZES
 from dataset.corruptions.frost import Frost, load_frost
 from evaluation.options import add_corruption_options, chosen_corruptions
 from helper import command_line
-from helper.machine import available_cores
-from helper.script import Stopped, StopSignal, run_script
 
 BLOCK = 250  # images a task: a second's work at most, and a few megabytes
 

@@ -23,12 +23,13 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
+from helper.script import run_script
+
 from dataset import DATASETS, dataset_spec
 from helper import command_line
 from helper.errors import UserError
 from helper.files import write_json
 from helper.run_folder import checkpoint_name
-from helper.script import run_script
 from helper.text import table
 from private_inference.costs.estimate import (
     estimate_sentences,

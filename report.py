@@ -13,11 +13,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from helper.script import run_script
+
 from helper import command_line
 from helper.errors import UserError
 from helper.files import replace_file
 from helper.run_folder import read_log
-from helper.script import run_script
 from reporting.comparability import Run
 from reporting.page import page
 from reporting.results import read_results

@@ -18,10 +18,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+from helper.script import run_script
+
 from helper import command_line
 from helper.errors import UserError
 from helper.files import lock_folder
-from helper.script import run_script
 from private_inference.engine.parties import ENGINE_PYTHON
 from reproduction.config import config_names, read_config
 from reproduction.costs import estimate, in_words
@@ -60,7 +61,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         "--threads",
         type=command_line.positive,
         metavar="N",
-        help="of every step: 1 beside other work on a shared machine (default: what torch takes)",
+        help="of every step: 1 where others want the cores too (default: one for each core that this process has)",
     )
     parser.add_argument("--data_root", default="data", metavar="DIR", help="where data sets lie (default: data)")
     parser.add_argument("--frost_dir", metavar="DIR", help="the benchmark's frost photographs (default: drawn frost)")

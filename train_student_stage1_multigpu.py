@@ -16,11 +16,12 @@ from __future__ import annotations
 import argparse
 from dataclasses import asdict
 
+from helper.script import run_script
+
 import torch
 
 from helper import command_line
 from helper.processes import start_processes
-from helper.script import run_script
 from masks.feature_difference import FeatureDifferenceSearch
 from masks.selection import set_random_masks
 from models import build_model

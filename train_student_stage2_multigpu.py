@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import argparse
 
+from helper.script import run_script
+
 from helper import command_line
 from helper.processes import start_processes
-from helper.script import run_script
 from models.restore import load_model
 from training.data import training_loaders
 from training.options import add_distillation_options, add_training_options

@@ -14,12 +14,13 @@ from __future__ import annotations
 import argparse
 from dataclasses import asdict
 
+from helper.script import run_script
+
 import torch
 
 from distiller_zoo.modes import TEACHER_MODES
 from helper import command_line
 from helper.processes import start_processes
-from helper.script import run_script
 from models import build_model
 from training.data import training_loaders
 from training.options import add_training_options

@@ -20,6 +20,8 @@ from pathlib import Path
 from statistics import mean
 from time import perf_counter
 
+from helper.script import run_script
+
 from attacks.autoattack import check_installed
 from dataset import dataset_spec
 from dataset.corruptions import CORRUPTIONS, SEVERITIES
@@ -43,7 +45,6 @@ from helper.files import replace_file, write_json
 from helper.placement import place_model
 from helper.processes import start_processes
 from helper.run_folder import checkpoint_name, plain_arguments, read_log
-from helper.script import run_script
 from models import STUDENTS
 from models.branches import add_branch_options, branch_count
 from models.restore import checkpoint_branches, checkpoint_dataset, load_model

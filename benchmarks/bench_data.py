@@ -19,6 +19,8 @@ import argparse
 from collections.abc import Callable, Iterable
 from functools import partial
 
+from helper.script import run_script
+
 import numpy as np
 import torch
 from PIL import Image
@@ -36,7 +38,6 @@ from dataset.loaders import to_tensor
 from helper import command_line
 from helper.hash_random import uniform
 from helper.processes import start_processes
-from helper.script import run_script
 
 SIZE = 32
 

@@ -24,6 +24,8 @@ from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from helper.script import run_script
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -41,7 +43,6 @@ from helper import command_line
 from helper.placement import place_model
 from helper.precision import full_precision
 from helper.processes import Processes, start_processes
-from helper.script import run_script
 from masks.selection import set_random_masks
 from models import ARCHITECTURES, STUDENTS, build_model
 from models.layers import relu_sites

@@ -25,6 +25,8 @@ import math
 from collections import Counter
 from collections.abc import Callable
 
+from helper.script import run_script
+
 import torch
 from torch import Tensor, nn
 
@@ -32,7 +34,6 @@ from benchmarks.frame import add_timing_options, describe_machine, write_figures
 from benchmarks.turns import medians, speed_ratios, take_turns
 from helper import command_line
 from helper.processes import start_processes
-from helper.script import run_script
 from models import ARCHITECTURES, build_model
 from models.layers import BranchNorm2d, MaskedReLU, relu_sites
 

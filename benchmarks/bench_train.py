@@ -37,6 +37,8 @@ from statistics import median
 from tempfile import TemporaryDirectory
 from time import perf_counter, process_time
 
+from helper.script import run_script
+
 import torch
 
 from benchmarks.frame import add_timing_options, describe_machine, write_figures
@@ -47,7 +49,6 @@ from helper import command_line
 from helper.errors import UserError
 from helper.precision import allow_tf32
 from helper.processes import Processes, start_processes
-from helper.script import run_script
 from models import ARCHITECTURES
 
 NAMES = {0: "teacher", 1: "stage 1", 2: "stage 2"}

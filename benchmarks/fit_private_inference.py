@@ -14,6 +14,8 @@ import argparse
 from collections import defaultdict
 from pathlib import Path
 
+from helper.script import run_script
+
 import numpy as np
 import yaml
 from sklearn.linear_model import LinearRegression
@@ -21,7 +23,6 @@ from sklearn.linear_model import LinearRegression
 from helper import command_line
 from helper.errors import UserError
 from helper.files import replace_file
-from helper.script import run_script
 from helper.text import table
 from private_inference.costs.estimate import CONSTANTS, group_of, rough_costs, sized_steps
 from private_inference.costs.measurement import load_subject

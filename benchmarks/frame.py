@@ -5,11 +5,12 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from helper.machine import available_cores, processor_name, versions
+
 import torch
 
 from helper import command_line
 from helper.files import write_json
-from helper.machine import available_cores, processor_name, versions
 
 
 def add_timing_options(

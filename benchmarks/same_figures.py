@@ -24,10 +24,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from helper.script import run_script
+
 import torch
 
 from helper import command_line
-from helper.script import run_script
 
 SMALL = "--batch_size 12 --limit_train_batches 3 --limit_val_batches 2 --num_workers 0 --device cpu --amp none --seed 3"
 ATTACK = "--attack_mode pgd --steps 2 --eval_steps 2"

@@ -5,9 +5,10 @@ from __future__ import annotations
 import argparse
 from dataclasses import dataclass
 
+from helper.machine import available_cores
+
 from dataset import DATASETS
 from helper.command_line import Parser, not_negative, positive
-from helper.machine import available_cores
 
 DATA_ON = ("auto", "device", "workers")
 

@@ -8,9 +8,10 @@ from dataclasses import asdict
 from pathlib import Path
 from statistics import mean
 
+from helper.machine import versions
+
 from attacks.attack import AttackSettings
 from helper.errors import UserError
-from helper.machine import versions
 from helper.processes import Processes
 from masks.counting import describe_relus
 from models.layers import Network

@@ -21,11 +21,8 @@ POLL_S = 0.5
 
 
 def child_environment(threads: int | None) -> dict[str, str]:
-    """For processes that share their cores: so many threads, which sleep while they wait."""
-    environment = dict(os.environ)
-    if threads is not None:
-        environment |= {"OMP_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": "PASSIVE"}
-    return environment
+    """This process's own, but for so many threads."""
+    return {**os.environ, **({} if threads is None else {"OMP_NUM_THREADS": str(threads)})}
 
 
 class Runner:

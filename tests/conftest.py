@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import socket
 from pathlib import Path
 
-os.environ.setdefault("OMP_NUM_THREADS", "2")
+from helper.machine import available_cores
 
 import pytest
 import torch
@@ -19,6 +18,10 @@ from models.layers import Network
 from training.objective import Objective
 from training.stage import prepare_parallel
 from training.step import Task
+
+
+def pytest_report_header() -> str:
+    return f"cores: {available_cores()}, threads of torch: {torch.get_num_threads()}"
 
 
 @pytest.fixture

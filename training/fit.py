@@ -6,10 +6,11 @@ from dataclasses import asdict
 from functools import partial
 from time import perf_counter
 
+from helper.script import Stopped, StopSignal
+
 from attacks.attack import SINGLE_STEP
 from helper.checkpoint import tensors_to_cpu
 from helper.run_folder import AVERAGED, RAW
-from helper.script import Stopped, StopSignal
 from models.layers import Network
 from models.restore import describe_model
 from training.average import WeightAverage

@@ -11,6 +11,8 @@ from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from helper.machine import processor_name
+
 import numpy as np
 from tqdm import tqdm
 
@@ -18,7 +20,6 @@ from dataset import DatasetSpec, dataset_spec, load_dataset
 from dataset.loaders import EvalViews
 from helper.errors import UserError
 from helper.files import file_digest
-from helper.machine import processor_name
 from helper.run_folder import checkpoint_name
 from masks.counting import relu_totals
 from models.restore import checkpoint_branches, checkpoint_dataset, load_model

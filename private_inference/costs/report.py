@@ -6,8 +6,9 @@ import argparse
 from pathlib import Path
 from time import perf_counter
 
-from helper.files import lock_folder, replace_file, write_json
 from helper.machine import versions
+
+from helper.files import lock_folder, replace_file, write_json
 from helper.run_folder import plain_arguments
 from private_inference.costs.figure import cost_figure, layer_figure
 from private_inference.costs.measurement import this_machine

@@ -11,6 +11,8 @@ import shutil
 import signal
 from pathlib import Path
 
+from helper.script import run_script
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -19,7 +21,6 @@ import make_corruptions
 from dataset.corruption_writer import digest
 from dataset.corruptions import CORRUPTIONS, EXTRA_CORRUPTIONS, corrupt
 from dataset.source import ArraySource, FileSource
-from helper.script import run_script
 
 N = 12
 NAMES = ["gaussian_noise", "contrast", "pixelate"]

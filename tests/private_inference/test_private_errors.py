@@ -12,6 +12,8 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from helper.script import run_script
+
 import numpy as np
 import pytest
 import torch
@@ -20,7 +22,6 @@ from support.secure_runs import BRANCH, SCRIPT, Files, make_files, needs_engine
 
 from helper.checkpoint import save_checkpoint
 from helper.errors import UserError
-from helper.script import run_script
 from measure_private_inference import main, parse_args
 from models.restore import describe_model
 from private_inference.costs.measurement import Bench, free_ports, load_subject
