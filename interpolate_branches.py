@@ -98,7 +98,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     group.add_argument(
         "--estimate_images", type=command_line.positive, default=2048, metavar="N", help="how many (default: 2048)"
     )
-    add_evaluation_attack_options(parser, ("fgsm", "pgd"), "the attack on the one-branch network")
+    add_evaluation_attack_options(
+        parser, lambda attack: attack.makes_images, with_none=False, title="the attack on the one-branch network"
+    )
     parser.add_argument(
         "--attack_images",
         type=command_line.positive,

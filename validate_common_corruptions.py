@@ -22,7 +22,8 @@ from time import perf_counter
 
 from helper.script import run_script
 
-from attacks.autoattack import check_installed
+from attacks.attack import attack_named
+from attacks.options import NONE
 from dataset import dataset_spec
 from dataset.corruptions import CORRUPTIONS, SEVERITIES
 from dataset.options import add_data_options
@@ -101,8 +102,8 @@ def check_options(args: argparse.Namespace, checkpoint: dict) -> None:
     ):
         if value is not None and value != stored:
             raise UserError(f"{option} {value} contradicts {args.path}, which has {stored}")
-    if args.attack_mode == "autoattack":
-        check_installed()
+    if args.attack_mode != NONE:
+        attack_named(args.attack_mode).check()
 
 
 def main(args: argparse.Namespace) -> None:
@@ -114,7 +115,7 @@ def main(args: argparse.Namespace) -> None:
     data = dataset_spec(checkpoint_dataset(checkpoint, args.path, args.dataset))
     branches = checkpoint_branches(checkpoint)
     attacks = evaluation_attacks(args)
-    main_attack = next((attack for attack in reversed(attacks) if attack.name != "autoattack"), None)
+    main_attack = next((attack for attack in reversed(attacks) if attack.entry.makes_images), None)
     corruptions, args.severities = chosen_corruptions(args.corruptions), sorted(set(args.severities))
     baseline = args.baseline and read_results(args.baseline)
     if baseline:
@@ -163,6 +164,7 @@ def main(args: argparse.Namespace) -> None:
         accuracy=accuracy,
         seconds=perf_counter() - started,
     )
+    results["attack_titles"] = {attack.name: attack.entry.title for attack in attacks}
     results |= {"checkpoint": str(args.path), "checkpoint_sha256": measured.digest}
     results["measured_on"] = "heldout" if heldout else "test"
     results["corrupted_images"] = asdict(corrupted.provenance) if corrupted else None

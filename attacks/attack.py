@@ -1,35 +1,46 @@
-"""L-infinity attacks in [0, 1] pixel space: PGD (Madry et al., ICLR 2018), FGSM (Goodfellow et al., ICLR 2015), and
-N-FGSM (de Jorge et al., NeurIPS 2022), which is for training.
+"""What an attack is. `Attack`: an entry, all there is to know of one; `AttackSettings`: one that was chosen, settled.
 
-An attack is a pure function of a callable; `attack_mode` readies a network to be that callable, and leaves no trace.
+One attack is one file of this folder, which holds its entry at the top level. Options, help, training, evaluation,
+tables and figures ask the entry; no other file knows an attack by its name.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache, partial
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
+from attacks.ascent import cross_entropy_per_image, sample_noise
 from helper.errors import UserError
-from helper.hash_random import random_bits
-from models.layers import use_branch
+from helper.registry import discover
 
-ATTACKS = ("none", "fgsm", "nfgsm", "pgd")
-# Attacks of one step: a network can learn to withstand just that step (catastrophic overfitting).
-SINGLE_STEP = ("fgsm", "nfgsm")
-# In the order of their strength.
+# For reporting, until it reads titles from results.
 ATTACK_TITLES = {"fgsm": "FGSM", "pgd": "PGD", "autoattack": "AutoAttack"}
+
+Logits = Callable[[Tensor], Tensor]
+Loss = Callable[[Tensor, Tensor], Tensor]
+Start = Callable[[], Tensor]
+
+
+@dataclass(frozen=True)
+class Option:
+    """An option of the command line that one attack has for itself: --`name`, parsed by `type`."""
+
+    name: str
+    type: Callable[[str], object]
+    default: object
+    help: str
 
 
 @dataclass(frozen=True)
 class AttackSettings:
-    """`eps` and `step_size` in units of the pixel range [0, 1].
+    """An attack and its numbers; `eps` and `step_size` in units of the pixel range [0, 1], in the attack's norm.
 
-    `restarts`: an evaluation tries that many random starts, and an image must withstand each of them.
+    `restarts`: an evaluation tries that many random starts, and an image must withstand each of them. `own`: names and
+    values of the options that this attack alone has.
     """
 
     name: str
@@ -37,145 +48,125 @@ class AttackSettings:
     step_size: float
     steps: int
     restarts: int = 1
+    own: tuple[tuple[str, object], ...] = ()
 
-    def __call__(
-        self,
-        fn: Callable[[Tensor], Tensor],
-        x: Tensor,
-        target: Tensor,
-        *,
-        loss: Callable[[Tensor, Tensor], Tensor],
-        random_start: Callable[[], Tensor],
-    ) -> Tensor:
-        """One run from one start; `random_start()` is asked for its noise where the attack has one.
+    @property
+    def entry(self) -> Attack:
+        return attack_named(self.name)
 
-        x is taken to lie in [0, 1], for looking means waiting for the device; `check_pixels` looks.
+    def __call__(self, fn: Logits, x: Tensor, target: Tensor, *, loss: Loss, random_start: Start) -> Tensor:
+        """Attacked images, (B, C, H, W) float32 in [0, 1], from one start.
+
+        fn: images -> logits; loss: (logits, target) -> (B,), one value per image, whose images must not influence each
+        other (eval mode). `random_start()` gives noise (`sample_noise`), and is asked where the attack has a random
+        start. x is taken to lie in [0, 1], for looking means waiting for the device; `check_pixels` looks.
         """
-        if self.name == "fgsm":
-            return ascend(fn, x, target, eps=self.eps, step_size=self.eps, steps=1, loss=loss)
-        if self.name == "nfgsm":
-            return noisy_step(fn, x, target, eps=self.eps, loss=loss, random_start=random_start())
-        return ascend(
-            fn,
-            x,
-            target,
-            eps=self.eps,
-            step_size=self.step_size,
-            steps=self.steps,
-            loss=loss,
-            random_start=random_start(),
-        )
+        return self.entry.perturb(self, fn, x, target, loss=loss, random_start=random_start)
+
+    def values(self) -> dict[str, object]:
+        """What the figures under this attack depend on."""
+        numbers = ("name", "eps", "step_size", "steps", "restarts")
+        return {name: getattr(self, name) for name in numbers} | dict(self.own)
+
+    def record(self) -> dict[str, object]:
+        """What results say of the attack: its values, its title and its norm."""
+        return self.values() | {"title": self.entry.title, "norm": self.entry.norm}
 
 
-def pgd(
-    fn: Callable[[Tensor], Tensor],
-    x: Tensor,
-    target: Tensor,
-    *,
-    eps: float,
-    step_size: float,
-    steps: int,
-    loss: Callable[[Tensor, Tensor], Tensor],
-    random_start: Tensor | None = None,
-) -> Tensor:
-    """Images within `eps` of x that raise `loss(fn(images), target)` by `steps` signed-gradient ascents.
+class Attack:
+    """An attack as the rest of the house knows it. Entries set what differs, and define `perturb` or `withstood`.
 
-    x: (B, C, H, W) float32 in [0, 1]; fn: images -> logits; loss: (logits, target) -> (B,), one value per image, whose
-    images must not influence each other (eval mode). random_start: uniform noise in [-1, 1) of x's shape
-    (`sample_noise`); None starts at x. Raises UserError where x leaves [0, 1].
+    name, title: for the command line, and for people. norm: of the ball, 'Linf' or 'L2', as papers write it.
+    strength: its rank among attacks of its norm; an evaluation runs all weaker ones first, and compares.
+    summary: a few words in --help. eps, step_size: customary ones, taken where the options are not given.
+    largest_eps: above it eps has no meaning.
     """
-    check_pixels(x)
-    return ascend(fn, x, target, eps=eps, step_size=step_size, steps=steps, loss=loss, random_start=random_start)
+
+    name: str
+    title: str
+    norm: str = "Linf"
+    strength: int
+    summary: str
+    eps: str = "8/255"
+    step_size: str = "2/255"
+    largest_eps: float = 1.0
+    trains = True
+    evaluates = True
+    # One step, which a network can learn to withstand alone (catastrophic overfitting); training watches for it.
+    single_step = False
+    # Whether epochs of training against any attack of its norm are judged by it.
+    judges = False
+    # Whether its figure depends on which images make a batch.
+    whole_batches = False
+    # False for one that only tells which images withstand it.
+    makes_images = True
+    # Whether it also breaks networks whose gradients are masked, so that they are recognised by it.
+    unmasks = False
+    options: tuple[Option, ...] = ()
+
+    @property
+    def order(self) -> tuple:
+        return self.norm != Attack.norm, self.norm, self.strength
+
+    def check(self) -> None:
+        """Raise UserError where the attack cannot run on this machine."""
+
+    def settle(self, eps: float, step_size: float, steps: int, restarts: int = 1, **own: object) -> AttackSettings:
+        """The attack with these numbers, those that it has no use for left out. `own`: values of its own options."""
+        if self.single_step:
+            step_size, steps, restarts = eps, 1, 1
+        return AttackSettings(self.name, eps, step_size, steps, restarts, tuple(own.items()))
+
+    def perturb(
+        self, settings: AttackSettings, fn: Logits, x: Tensor, target: Tensor, *, loss: Loss, random_start: Start
+    ) -> Tensor:
+        """`AttackSettings.__call__`. Must never wait for the device, so that it can be recorded as a CUDA graph."""
+        raise NotImplementedError(f"{self.name} makes no images")
+
+    def withstood(
+        self, settings: AttackSettings, model: nn.Module, x: Tensor, labels: Tensor, indices: Tensor, seed: int
+    ) -> Tensor:
+        """bool (B,): the images of x (B, C, H, W) that `model`, in `attack_mode`, gets right after every restart.
+
+        indices: (B,), the images' numbers. An image that one restart broke is not attacked again: the answer is the
+        same, and that is where the time goes. The first one takes all images, also those that are wrong without an
+        attack, so that an attack that helps is seen.
+        """
+        right = torch.ones_like(labels, dtype=torch.bool)
+        for restart in range(settings.restarts):
+            rows = right.nonzero().squeeze(1)
+            if not len(rows):
+                break
+            images = x[rows].contiguous(memory_format=torch.channels_last)
+            noise = partial(sample_noise, indices[rows], x.shape[1:], seed, restart)
+            x_adv = settings(model, images, labels[rows], loss=cross_entropy_per_image, random_start=noise)
+            with torch.no_grad():
+                right[rows] = model(x_adv).argmax(1) == labels[rows]
+        return right
 
 
-def ascend(
-    fn: Callable[[Tensor], Tensor],
-    x: Tensor,
-    target: Tensor,
-    *,
-    eps: float,
-    step_size: float,
-    steps: int,
-    loss: Callable[[Tensor, Tensor], Tensor],
-    random_start: Tensor | None = None,
-) -> Tensor:
-    """`pgd` without its check: never waits for the device, so that it can be recorded as a CUDA graph."""
-    # Rounding x - eps and x + eps once, here, keeps every iterate inside one fixed ball.
-    lower, upper = (x - eps).clamp_(min=0), (x + eps).clamp_(max=1)
-    x_adv = x
-    if random_start is not None:
-        x_adv = torch.addcmul(x, random_start, x.new_full((), eps)).clamp(lower, upper)
-    for _ in range(steps):
-        direction = ascent_direction(fn, x_adv, target, loss)
-        x_adv = torch.add(x_adv, direction, alpha=step_size).clamp_(lower, upper)
-    return x_adv
+@cache
+def attacks() -> dict[str, Attack]:
+    """All attacks by their names: norm by norm, the weakest first."""
+    return discover("attacks", Attack)
 
 
-def noisy_step(
-    fn: Callable[[Tensor], Tensor],
-    x: Tensor,
-    target: Tensor,
-    *,
-    eps: float,
-    loss: Callable[[Tensor, Tensor], Tensor],
-    random_start: Tensor,
-) -> Tensor:
-    """N-FGSM (de Jorge et al., NeurIPS 2022, algorithm 1): one step of size eps from x + n, n ~ U(-2 eps, 2 eps).
-
-    Arguments as `pgd` has them. Images in [0, 1], within 3 eps of x: there is no projection to the ball, which is what
-    keeps training against it from catastrophic overfitting.
-    """
-    noisy = torch.addcmul(x, random_start, x.new_full((), 2 * eps))
-    return torch.add(noisy, ascent_direction(fn, noisy, target, loss), alpha=eps).clamp_(0, 1)
-
-
-def ascent_direction(
-    fn: Callable[[Tensor], Tensor], x: Tensor, target: Tensor, loss: Callable[[Tensor, Tensor], Tensor]
-) -> Tensor:
-    """The sign of the gradient of `loss(fn(x), target)` with regard to x."""
-    x = x.detach().requires_grad_()
-    with torch.enable_grad():
-        value = loss(fn(x), target).sum()
-    (gradient,) = torch.autograd.grad(value, x)
-    return gradient.sign()
-
-
-def check_pixels(x: Tensor) -> None:
-    """Raise UserError, naming the range, where x leaves [0, 1]. Waits for the device."""
-    low, high = torch.aminmax(x)
-    if low < 0 or high > 1:
-        raise UserError(f"attacked images must lie in [0, 1]; these lie in [{float(low):.3g}, {float(high):.3g}]")
-
-
-def cross_entropy_per_image(logits: Tensor, labels: Tensor) -> Tensor:
-    """(B, classes), (B,) -> (B,)"""
-    return F.cross_entropy(logits, labels, reduction="none")
-
-
-@contextmanager
-def attack_mode(model: nn.Module, branch: int) -> Iterator[nn.Module]:
-    """Within the context `model` is in eval mode, frozen, and takes `branch`; after it, all is as it was."""
-    training = [(module, module.training) for module in model.modules()]
-    trainable = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
+def attack_named(name: str) -> Attack:
     try:
-        model.eval()
-        for parameter, _ in trainable:
-            parameter.requires_grad_(False)
-        with use_branch(model, branch):
-            yield model
-    finally:
-        for module, mode in training:
-            module.training = mode
-        for parameter, flag in trainable:
-            parameter.requires_grad_(flag)
+        return attacks()[name]
+    except KeyError:
+        raise UserError(f"no attack is called {name}; there are {', '.join(attacks())}") from None
 
 
-def sample_noise(indices: Tensor, shape: tuple[int, ...], *key: int | Tensor) -> Tensor:
-    """Uniform noise in [-1, 1), (B, *shape) float32 on the device of `indices` (B,), the images' numbers.
+def up_to(attack: Attack) -> list[Attack]:
+    """The attacks that an evaluation runs for `attack`: all weaker ones of its norm, and it."""
+    return [
+        other
+        for other in attacks().values()
+        if other is attack or (other.evaluates and other.norm == attack.norm and other.strength < attack.strength)
+    ]
 
-    Row i is a function of indices[i] and `key` (seed, epoch, restart; a number, or an int64 scalar there) alone. So an
-    image meets the same random start on any device, in any batch, on any number of processes, and in a run that was
-    resumed: there is no generator to save.
-    """
-    bits = random_bits(indices, int(torch.Size(shape).numel()), *key)
-    return ((bits >> 8).float() * 2.0**-23 - 1.0).view(-1, *shape)
+
+def judge_of(attack: Attack) -> Attack:
+    """What judges the epochs of training against `attack`: one step says little about robustness."""
+    return next((other for other in attacks().values() if other.judges and other.norm == attack.norm), attack)

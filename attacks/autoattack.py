@@ -13,28 +13,52 @@ from importlib.util import find_spec
 import torch
 from torch import Tensor, nn
 
+from attacks.attack import Attack, AttackSettings
 from helper.errors import UserError
 
 REQUIREMENTS = "requirements-attacks.txt"
 
 
-def check_installed() -> None:
-    if find_spec("pyautoattack") is None:
-        raise UserError(f"--attack_mode autoattack needs the authors' package: pip install -r {REQUIREMENTS}")
+class AutoAttack(Attack):
+    name = "autoattack"
+    title = "AutoAttack"
+    strength = 30
+    summary = "the standard one, by its authors' package"
+    trains = False
+    whole_batches = True  # its random numbers are those of a batch
+    makes_images = False
+    unmasks = True
+
+    def check(self) -> None:
+        if find_spec("pyautoattack") is None:
+            raise UserError(f"--attack_mode {self.name} needs the authors' package: pip install -r {REQUIREMENTS}")
+
+    def settle(self, eps: float, step_size: float, steps: int, restarts: int = 1, **own: object) -> AttackSettings:
+        """Its steps and restarts are the standard's."""
+        return AttackSettings(self.name, eps, 0, 0)
+
+    def withstood(
+        self, settings: AttackSettings, model: nn.Module, x: Tensor, labels: Tensor, indices: Tensor, seed: int
+    ) -> Tensor:
+        """Its random numbers depend on the whole batch, so equal figures need equal batches. Torch's own random state
+        is left as it was.
+        """
+        from pyautoattack import AutoAttack as Standard
+
+        logging.getLogger("auto-attack").setLevel(logging.ERROR)  # it would tell each batch's classes and accuracy
+        devices = [x.device] if x.device.type == "cuda" else []
+        with torch.random.fork_rng(devices):
+            attack = Standard(
+                model,
+                norm=self.norm,
+                eps=settings.eps,
+                version="standard",
+                seed=seed + int(indices[0]),
+                device=x.device,
+            )
+            # It flattens images with view(), which channels-last ones do not allow.
+            _, predicted = attack.run_standard_evaluation(x.contiguous(), labels, batch_size=len(x))
+        return predicted == labels
 
 
-def autoattack(model: nn.Module, x: Tensor, labels: Tensor, *, eps: float, seed: int) -> Tensor:
-    """bool (B,): the images in [0, 1] that `model`, in eval mode and frozen, gets right under all four attacks.
-
-    Its random numbers depend on the whole batch, so equal figures need equal batches. Torch's own random state is left
-    as it was.
-    """
-    from pyautoattack import AutoAttack
-
-    logging.getLogger("auto-attack").setLevel(logging.ERROR)  # it would tell each batch's classes and accuracy
-    devices = [x.device] if x.device.type == "cuda" else []
-    with torch.random.fork_rng(devices):
-        attack = AutoAttack(model, norm="Linf", eps=eps, version="standard", seed=seed, device=x.device)
-        # It flattens images with view(), which channels-last ones do not allow.
-        _, predicted = attack.run_standard_evaluation(x.contiguous(), labels, batch_size=len(x))
-    return predicted == labels
+ENTRY = AutoAttack()

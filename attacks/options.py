@@ -1,22 +1,77 @@
-"""The command line of everything that attacks."""
+"""The command line of everything that attacks, and what it says of attacks, settled."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import argparse
+from collections.abc import Callable
+from fractions import Fraction
 
-from helper.command_line import Parser, pixels
+from attacks.attack import Attack, AttackSettings, attack_named, attacks
+from helper.command_line import Parser
 
-DEFAULT_EPS = "8/255"
-
-
-DEFAULT_STEP_SIZE = "2/255"
+NONE = "none"
 
 
-def add_ball_options(parser: Parser, attacks: Sequence[str], default: str, attack_help: str):
-    group = parser.add_argument_group("attack (L-infinity, pixels in [0, 1])")
-    group.add_argument("--attack_mode", choices=attacks, default=default, help=f"{attack_help} (default: {default})")
-    group.add_argument("--eps", type=pixels, default=DEFAULT_EPS, help=f"radius of the ball (default: {DEFAULT_EPS})")
+def add_attack_choice(
+    parser: Parser, offered: Callable[[Attack], bool], *, default: str, with_none: bool = True, title: str
+):
+    """--attack_mode among the `offered` attacks, --eps and --step_size, which default to its customary ones, and the
+    options that these attacks have for themselves. Returns the group.
+    """
+    entries = [attack for attack in attacks().values() if offered(attack)]
+    kinds = "; ".join(f"{attack.name}, {attack.summary}" for attack in entries)
+    group = parser.add_argument_group("attack (pixels in [0, 1])")
     group.add_argument(
-        "--step_size", type=pixels, default=DEFAULT_STEP_SIZE, help=f"PGD's step (default: {DEFAULT_STEP_SIZE})"
+        "--attack_mode",
+        choices=[*([NONE] if with_none else []), *(attack.name for attack in entries)],
+        default=default,
+        help=f"{title}: {kinds} (default: {default})",
     )
+    eps = _customary({attack.name: attack.eps for attack in entries})
+    group.add_argument("--eps", type=length, help=f"radius of the ball, in the attack's norm (default: {eps})")
+    step = _customary({attack.name: attack.step_size for attack in entries if not attack.single_step})
+    group.add_argument("--step_size", type=length, help=f"of an attack of several steps (default: {step})")
+    own = {option.name: option for attack in entries for option in attack.options}
+    for option in own.values():
+        group.add_argument(f"--{option.name}", type=option.type, default=option.default, help=option.help)
+    parser.dependent.append(_lengths)
     return group
+
+
+def settle_attack(attack: Attack, args: argparse.Namespace, *, steps: int, restarts: int = 1) -> AttackSettings:
+    """`attack` with the numbers that the options give."""
+    own = {option.name: getattr(args, option.name) for option in attack.options}
+    return attack.settle(args.eps, args.step_size, steps, restarts, **own)
+
+
+def length(text: str) -> float:
+    """'8/255' or '0.03', in units of the pixel range."""
+    try:
+        value = float(Fraction(text))
+    except (ZeroDivisionError, OverflowError) as error:
+        raise ValueError(text) from error
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"{text} is negative; write 8/255 or 0.0314")
+    return value
+
+
+length.__name__ = "fraction"
+
+
+def _lengths(args: argparse.Namespace) -> dict[str, float]:
+    """--eps and --step_size where they are not given."""
+    attack = Attack if args.attack_mode == NONE else attack_named(args.attack_mode)
+    for name in ("eps", "step_size"):
+        given = getattr(args, name)
+        if given is not None and given > attack.largest_eps:
+            raise argparse.ArgumentTypeError(
+                f"--{name}: {given:g} is above {attack.largest_eps:g}; write 8/255 or 0.0314"
+            )
+    return {"eps": length(attack.eps), "step_size": length(attack.step_size)}
+
+
+def _customary(values: dict[str, str]) -> str:
+    """'8/255; pgd_l2: 0.5': the value of most attacks, then those of the others."""
+    counts = list(values.values())
+    usual = max(values.values(), key=counts.count, default="")
+    return "; ".join([usual, *(f"{name}: {value}" for name, value in values.items() if value != usual)])

@@ -30,7 +30,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from attacks.attack import AttackSettings, cross_entropy_per_image, sample_noise
+from attacks.ascent import cross_entropy_per_image, sample_noise
+from attacks.attack import AttackSettings
 from benchmarks.bench_data import SIZE
 from benchmarks.frame import add_timing_options, describe_machine, write_figures
 from benchmarks.turns import medians, speed_ratios, take_turns

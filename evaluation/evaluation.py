@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import partial
 
 from tqdm import tqdm
@@ -63,8 +63,8 @@ class Evaluation:
 
     def attack(self, attack: AttackSettings) -> dict[str, float]:
         """{branch: %}, every branch attacked through itself."""
-        settings = {**asdict(attack), **self.images, "seed": self.args.seed}
-        whole_batches = attack.name == "autoattack"
+        settings = {**attack.values(), **self.images, "seed": self.args.seed}
+        whole_batches = attack.entry.whole_batches
         if whole_batches:
             settings["batch_size"] = self.args.batch_size  # its random numbers are those of a batch
         accuracy = {}

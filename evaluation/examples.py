@@ -9,7 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from attacks.attack import ATTACK_TITLES, AttackSettings, attack_mode, cross_entropy_per_image, sample_noise
+from attacks.ascent import cross_entropy_per_image, sample_noise
+from attacks.attack import AttackSettings
+from attacks.mode import attack_mode
 from dataset import DatasetSpec, ImageSource
 from dataset.augmix import augmix
 from dataset.corrupted_sets import CorruptedSet
@@ -70,7 +72,7 @@ def example_columns(
             with attack_mode(model, branch_for("adv")):
                 noise = partial(sample_noise, torch.as_tensor(indices, device=device), clean.shape[1:], seed, 0)
                 x_adv = attack(model, clean, labels, loss=cross_entropy_per_image, random_start=noise)
-            add(ATTACK_TITLES[attack.name], "adv", x_adv)
+            add(attack.entry.title, "adv", x_adv)
         for name, severity in CORRUPTED if corrupted else ():
             if name in corruptions and severity in corrupted.severities:
                 found = corrupted.source(name, severity)

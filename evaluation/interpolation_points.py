@@ -66,7 +66,7 @@ class Points:
         return {
             "measured_on": "heldout" if self.args.select_on == "heldout" else "test",
             "images": {metric: min(count, most or count) for metric, count in images.items()},
-            "attack": asdict(self.attack),
+            "attack": self.attack.record(),
             "corrupted_images": asdict(self.corrupted.provenance) if self.corrupted else None,
             "corruptions": self.args.corruptions if self.corrupted else [],
             "severities": self.args.severities if self.corrupted else [],

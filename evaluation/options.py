@@ -3,25 +3,32 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from attacks.attack import ATTACK_TITLES, AttackSettings
-from attacks.options import add_ball_options
+from attacks.attack import Attack, AttackSettings, attack_named, up_to
+from attacks.options import NONE, add_attack_choice, settle_attack
 from dataset.corruptions import CORRUPTIONS, EXTRA_CORRUPTIONS, SEVERITIES
 from helper.command_line import Parser, positive
 from helper.errors import UserError
 
-EVERY_ATTACK = (
-    "the strongest attack; the weaker ones are run too, and compared with it: fgsm, pgd, autoattack (the standard one, "
-    "by its authors' package)"
-)
+EVERY_ATTACK = "the strongest attack; the weaker ones of its norm are run too, and compared with it"
 
 
 def add_evaluation_attack_options(
-    parser: Parser, attacks: Sequence[str] = ("none", *ATTACK_TITLES), attack_help: str = EVERY_ATTACK
+    parser: Parser,
+    offered: Callable[[Attack], bool] = lambda attack: True,
+    *,
+    with_none: bool = True,
+    title: str = EVERY_ATTACK,
 ) -> None:
-    group = add_ball_options(parser, attacks, "pgd", attack_help)
+    group = add_attack_choice(
+        parser,
+        lambda attack: attack.evaluates and offered(attack),
+        default="pgd",
+        with_none=with_none,
+        title=title,
+    )
     group.add_argument("--steps", "--eval_steps", type=positive, default=20, help="of PGD (default: 20)")
     group.add_argument(
         "--restarts",
@@ -32,13 +39,13 @@ def add_evaluation_attack_options(
 
 
 def evaluation_attacks(args: argparse.Namespace) -> list[AttackSettings]:
-    """The attack that --attack_mode names after all weaker ones."""
-    attacks = [
-        AttackSettings("fgsm", args.eps, args.eps, 1),
-        AttackSettings("pgd", args.eps, args.step_size, args.steps, args.restarts),
-        AttackSettings("autoattack", args.eps, 0, 0),
+    """The attack that --attack_mode names, after all weaker ones of its norm."""
+    if args.attack_mode == NONE:
+        return []
+    return [
+        settle_attack(attack, args, steps=args.steps, restarts=args.restarts)
+        for attack in up_to(attack_named(args.attack_mode))
     ]
-    return attacks[: ("none", *ATTACK_TITLES).index(args.attack_mode)]
 
 
 def add_corruption_options(group, severities: Sequence[int] = SEVERITIES) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from itertools import pairwise
 
@@ -10,7 +10,9 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from attacks.attack import attack_mode, cross_entropy_per_image
+from attacks.ascent import cross_entropy_per_image
+from attacks.attack import Attack, attacks
+from attacks.mode import attack_mode
 from helper.placement import to_device
 from helper.precision import full_precision
 from helper.processes import Processes, bar_options, sum_over_processes
@@ -85,26 +87,34 @@ def warnings_of(found: dict, accuracy: dict, select_on: str | None) -> list[str]
 
 
 def attack_warnings(accuracy: dict) -> list[str]:
-    """Attacks ordered by strength must find more and more, and none may help."""
-    attacks, sentences = accuracy.get("attacks", {}), []
+    """Attacks of one norm, ordered by strength, must find more and more, and none may help."""
+    found, sentences = accuracy.get("attacks", {}), []
+    entries = [attack for name, attack in attacks().items() if name in found]
     for branch, clean in accuracy["CA"].items():
-        strength = [(name, attacks[name][branch]) for name in ("fgsm", "pgd", "autoattack") if name in attacks]
-        for name, value in strength:
+        left = {attack.name: found[attack.name][branch] for attack in entries}
+        for name, value in left.items():
             if value > clean:
                 sentences.append(
                     f"branch {branch}: accuracy under {name} ({value:.2f} %) is above clean accuracy ({clean:.2f} %): "
                     "the attack helps, so it does not maximise the loss"
                 )
-        for (weak, weak_value), (strong, strong_value) in pairwise(strength):
-            if strong_value > weak_value:
-                sentences.append(
-                    f"branch {branch}: {strong} leaves {strong_value:.2f} %, more than the {weak_value:.2f} % that the "
-                    f"weaker {weak} leaves: {strong} is too weak here, or its gradients are masked"
-                )
-            gap = weak_value - strong_value
-            if strong == "autoattack" and gap > FAR_BELOW_POINTS and gap > FAR_BELOW_SHARE * weak_value:
-                sentences.append(
-                    f"branch {branch}: AutoAttack leaves {strong_value:.2f} %, far below {weak}'s {weak_value:.2f} %: "
-                    f"a sign of masked gradients; trust AutoAttack's figure, not {weak}'s"
-                )
+        for weak, strong in pairwise(entries):
+            if weak.norm == strong.norm:
+                sentences += [f"branch {branch}: {text}" for text in _compared(weak, strong, left)]
     return sentences
+
+
+def _compared(weak: Attack, strong: Attack, left: dict[str, float]) -> Iterator[str]:
+    """What is wrong with two attacks whose accuracies are `left`, or with the network's gradients."""
+    weak_value, strong_value = left[weak.name], left[strong.name]
+    if strong_value > weak_value:
+        yield (
+            f"{strong.name} leaves {strong_value:.2f} %, more than the {weak_value:.2f} % that the weaker {weak.name} "
+            f"leaves: {strong.name} is too weak here, or its gradients are masked"
+        )
+    gap = weak_value - strong_value
+    if strong.unmasks and gap > FAR_BELOW_POINTS and gap > FAR_BELOW_SHARE * weak_value:
+        yield (
+            f"{strong.title} leaves {strong_value:.2f} %, far below {weak.name}'s {weak_value:.2f} %: "
+            f"a sign of masked gradients; trust {strong.title}'s figure, not {weak.name}'s"
+        )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
 
@@ -16,7 +16,8 @@ CHECKPOINT = f"FILE|{PREFIX}NAME"  # what `checkpoint_file` takes
 class Parser(argparse.ArgumentParser):
     """Defaults in the help, no abbreviated options, and one line on stderr for a wrong one.
 
-    `presets`: name -> {option: value}, what --preset puts in the place of defaults. Options that are given win.
+    `presets`: name -> {option: value}, what --preset puts in the place of defaults. `dependent`: functions of what was
+    parsed that return more of these, and raise ArgumentTypeError for values at odds. Options that are given win.
     """
 
     def __init__(self, description: str):
@@ -26,13 +27,19 @@ class Parser(argparse.ArgumentParser):
             allow_abbrev=False,
         )
         self.presets: dict[str, dict[str, object]] = {}
+        self.dependent: list[Callable[[argparse.Namespace], Mapping[str, object]]] = []
 
     def parse_args(self, argv: Sequence[str] | None = None) -> argparse.Namespace:
         args = super().parse_args(argv)
         if preset := self.presets.get(getattr(args, "preset", None)):
             self.set_defaults(**preset)
             args = super().parse_args(argv)
-        return args
+        try:
+            for defaults in self.dependent:
+                self.set_defaults(**defaults(args))
+        except argparse.ArgumentTypeError as error:
+            self.error(str(error))
+        return super().parse_args(argv) if self.dependent else args
 
     def error(self, message: str):
         self.exit(2, f"error: {' '.join(message.split())} (--help explains the options)\n")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from statistics import mean
 
@@ -48,7 +47,7 @@ def base_results(
         "image_size": model.spec.image_size,
         "branches": model.spec.branches,
         "trained_branches": list(branches),
-        "attack": asdict(attack) if attack else None,
+        "attack": attack.record() if attack else None,
         "accuracy": accuracy,
         "oracle": {metric: accuracy[metric][str(branch)] for metric, branch in oracle_branches(accuracy).items()},
         "single_branch": best_single_branch(accuracy),

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from attacks.attack import attack_named
 from dataset import dataset_spec, heldout_split, load_dataset
 from dataset.corruptions import CORRUPTIONS, SEVERITIES
 from helper.errors import UserError
@@ -76,7 +77,8 @@ def _training_passes(step: Step, sizes: Sizes) -> float:
     image = TO_WEIGHTS * sum(shares.values())
     if step.kind != "teacher":
         image += sum(shares.values())  # the teacher's answers
-    image += TO_IMAGES * shares.get("adv", 0) * (options["steps"] if attack == "pgd" else 1)
+    if attack != "none":
+        image += TO_IMAGES * shares["adv"] * attack_named(attack).settle(0, 0, options["steps"]).steps
     held_out = 0 if options.get("select_on", "heldout") != "heldout" else sizes.heldout
     train = _limited(sizes.train - held_out, options, "limit_train_batches")
     judged = _limited(held_out or sizes.test, options, "limit_val_batches")

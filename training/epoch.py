@@ -8,7 +8,7 @@ from time import perf_counter
 from torch import Tensor
 from tqdm import tqdm
 
-from attacks.attack import check_pixels
+from attacks.ascent import check_pixels
 from helper.placement import to_device
 from helper.processes import bar_options
 from training.update import Update

@@ -8,7 +8,6 @@ from time import perf_counter
 
 from helper.script import Stopped, StopSignal
 
-from attacks.attack import SINGLE_STEP
 from helper.checkpoint import tensors_to_cpu
 from helper.run_folder import AVERAGED, RAW
 from models.layers import Network
@@ -82,7 +81,7 @@ class Fit:
         self.meter.reset()
         if progress.masks_frozen:
             self.keep_best(accuracies)
-        if plan.attack and plan.attack.name in SINGLE_STEP and "adv" in task.views:
+        if plan.attack and plan.attack.entry.single_step and "adv" in task.views:
             watch_overfitting(task, progress, accuracies[RAW], statistics)
         record = {"epoch": progress.epoch, **statistics}
         for kind, accuracy in accuracies.items():

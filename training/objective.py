@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from attacks.attack import cross_entropy_per_image
+from attacks.ascent import cross_entropy_per_image
 from distiller_zoo.attention import attention_loss
 from distiller_zoo.kd import kl_divergence
 from distiller_zoo.modes import (

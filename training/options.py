@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 from collections.abc import Mapping
 
-from attacks.attack import ATTACKS, AttackSettings
-from attacks.options import add_ball_options
+from attacks.attack import AttackSettings, attack_named, judge_of
+from attacks.options import NONE, add_attack_choice, settle_attack
 from dataset.options import add_data_options
 from distiller_zoo.modes import Weights
 from helper.command_line import (
@@ -30,12 +30,7 @@ COMPARED_VIEW = {"feat_diff_nat": "clean", "feat_diff_adv": "adv"}
 
 
 def add_attack_options(parser: Parser, *, default: str, steps: int) -> None:
-    group = add_ball_options(
-        parser,
-        ATTACKS,
-        default,
-        "the attack in training: pgd; fgsm, one step; nfgsm, one step from a noisy image, in a quarter of PGD-7's time",
-    )
+    group = add_attack_choice(parser, lambda attack: attack.trains, default=default, title="the attack in training")
     group.add_argument("--steps", type=positive, default=steps, help=f"PGD steps in training (default: {steps})")
     group.add_argument("--eval_steps", type=positive, default=20, help="PGD steps in evaluations (default: 20)")
     group.add_argument(
@@ -176,16 +171,16 @@ def add_distillation_options(parser: Parser, *, distill: str) -> None:
 
 def training_attack(args: argparse.Namespace) -> AttackSettings | None:
     """The attack that --attack_mode, --steps and so on name."""
-    if args.attack_mode == "none":
+    if args.attack_mode == NONE:
         return None
-    return AttackSettings(args.attack_mode, args.eps, args.step_size, args.steps)
+    return settle_attack(attack_named(args.attack_mode), args, steps=args.steps)
 
 
 def evaluation_attack(args: argparse.Namespace) -> AttackSettings | None:
-    """PGD however the network was trained: FGSM says little about robustness."""
-    if args.attack_mode == "none":
+    """PGD, in the norm of the training attack, however the network was trained."""
+    if args.attack_mode == NONE:
         return None
-    return AttackSettings("pgd", args.eps, args.step_size, args.eval_steps)
+    return settle_attack(judge_of(attack_named(args.attack_mode)), args, steps=args.eval_steps)
 
 
 def loss_weights(args: argparse.Namespace, *, with_teacher: bool) -> Weights:

@@ -8,7 +8,9 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from attacks.attack import AttackSettings, attack_mode, sample_noise
+from attacks.ascent import sample_noise
+from attacks.attack import AttackSettings
+from attacks.mode import attack_mode
 from distiller_zoo.modes import LABELS, OWN_CLEAN, TEACHER, TEACHER_CLEAN, Term
 from helper.precision import at_least_float32
 from helper.processes import Processes

@@ -9,7 +9,10 @@ import torch
 from support.memory import peak_memory
 from torch.nn import functional as F
 
-from attacks.attack import AttackSettings, attack_mode, cross_entropy_per_image, pgd, sample_noise
+from attacks.ascent import cross_entropy_per_image, sample_noise
+from attacks.attack import AttackSettings
+from attacks.mode import attack_mode
+from attacks.pgd import pgd
 from helper.errors import UserError
 
 EPS, STEP = 8 / 255, 2 / 255

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from attacks.attack import AttackSettings, cross_entropy_per_image, sample_noise
+from attacks.ascent import cross_entropy_per_image, sample_noise
+from attacks.attack import AttackSettings
 from distiller_zoo.kd import kl_divergence
 from distiller_zoo.modes import Weights
 from models.branches import plan_views

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from attacks.attack import sample_noise
+from attacks.ascent import sample_noise
 from dataset import augmix as reference
 from dataset.batch_augmix import MAX_DEPTH, NAMES, NONE, NUMBERS, WIDTH, batch_augmix, draw, mix, operate
 from helper.hash_random import random_bits, uniform

@@ -7,7 +7,10 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from attacks.attack import AttackSettings, attack_mode, cross_entropy_per_image, pgd, sample_noise
+from attacks.ascent import cross_entropy_per_image, sample_noise
+from attacks.attack import AttackSettings
+from attacks.mode import attack_mode
+from attacks.pgd import pgd
 from dataset import dataset_spec, load_dataset
 from dataset.loaders import eval_loader
 from evaluation.robustness import withstands

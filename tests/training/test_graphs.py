@@ -8,7 +8,9 @@ import pytest
 import torch
 from support.tape import HostSync, TapeRecorder
 
-from attacks.attack import AttackSettings, attack_mode, cross_entropy_per_image, sample_noise
+from attacks.ascent import cross_entropy_per_image, sample_noise
+from attacks.attack import AttackSettings
+from attacks.mode import attack_mode
 from distiller_zoo.modes import Weights
 from helper.errors import UserError
 from helper.processes import Processes
