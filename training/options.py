@@ -112,7 +112,7 @@ def add_speed_options(parser: Parser) -> None:
         choices=COMPILE,
         default="auto",
         help="graphs: record a whole training step, attack and all, as one CUDA graph, and launch that; none: every "
-        "kernel by itself. auto: graphs on a GPU in a run of one process, none otherwise (default: auto)",
+        "kernel by itself. auto: none, for no GPU has measured graphs yet; make check-gpu does (default: auto)",
     )
 
 
