@@ -132,7 +132,7 @@ def main(args: argparse.Namespace) -> None:
     for name, times in seconds.items():
         slowest, fastest = args.images / max(times), args.images / min(times)
         print(f"{name:12} {speeds[name]:10,.0f} {slowest:10,.0f} {fastest:10,.0f} {ratios[name]:7.2f}")
-    write_figures(args, machine, {"seconds": seconds, "images_per_second": speeds, "times_torchvision": ratios})
+    write_figures(vars(args), machine, {"seconds": seconds, "images_per_second": speeds, "times_torchvision": ratios})
 
 
 if __name__ == "__main__":

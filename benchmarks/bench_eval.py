@@ -20,6 +20,7 @@ from __future__ import annotations
 import argparse
 import copy
 from collections.abc import Callable
+from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -38,6 +39,7 @@ from benchmarks.turns import medians, speed_ratios, take_turns
 from dataset import ArraySource, dataset_spec
 from dataset.corrupted_sets import open_corrupted_set
 from dataset.corruptions import CORRUPTIONS, SEVERITIES, corrupt, load_frost
+from dataset.options import DataSettings
 from evaluation.accuracy import evaluate
 from evaluation.data import evaluation_loader
 from helper import command_line
@@ -46,7 +48,7 @@ from helper.precision import full_precision
 from helper.processes import Processes, start_processes
 from masks.selection import set_random_masks
 from models import ARCHITECTURES, STUDENTS, build_model
-from models.layers import relu_sites
+from models.layers import Network, relu_sites
 
 DATA = dataset_spec("cifar10")
 CELL = "fog"  # which one makes no difference to reading it
@@ -67,36 +69,47 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-class Bench:
-    """`ours` and `plain` are one network twice; `pixels` uint8 (N, 32, 32, 3) and `labels` (N,) are random."""
+@dataclass(frozen=True)
+class Sizes:
+    """The options of the same names."""
 
-    def __init__(self, args: argparse.Namespace, processes: Processes):
-        self.args, self.processes, self.device = args, processes, processes.device
+    images: int
+    attack_images: int
+    corrupted_images: int
+    severity: int
+    steps: int
+    repeats: int
+
+
+def network(name: str, kept: float) -> Network:
+    torch.manual_seed(0)
+    model = build_model(name, num_classes=DATA.num_classes, image_size=SIZE, mean=DATA.mean, std=DATA.std)
+    if kept < 1:
+        set_random_masks(model, [int(kept * site.total) for site in relu_sites(model).values()], seed=0)
+    return model
+
+
+class Bench:
+    """`ours` and `plain` are `model` twice; `pixels` uint8 (N, 32, 32, 3) and `labels` (N,) are random."""
+
+    def __init__(self, model: Network, sizes: Sizes, reading: DataSettings, processes: Processes):
+        self.sizes, self.reading, self.processes, self.device = sizes, reading, processes, processes.device
         rng = np.random.default_rng(0)
-        count = max(args.images, args.attack_images, args.corrupted_images)
+        count = max(sizes.images, sizes.attack_images, sizes.corrupted_images)
         self.pixels = rng.integers(0, 256, (count, SIZE, SIZE, 3), dtype=np.uint8)
         self.labels = rng.integers(0, DATA.num_classes, count)
-        torch.manual_seed(0)
-        mean, std = DATA.mean, DATA.std
-        model = build_model(args.model, num_classes=DATA.num_classes, image_size=SIZE, mean=mean, std=std)
-        if args.kept < 1:
-            set_random_masks(model, [int(args.kept * site.total) for site in relu_sites(model).values()], seed=0)
         self.plain = copy.deepcopy(model).to(self.device).eval()
         self.ours = place_model(model, self.device).eval()
-        self.pgd = AttackSettings("pgd", 8 / 255, 2 / 255, args.steps)
+        self.pgd = AttackSettings("pgd", 8 / 255, 2 / 255, sizes.steps)
 
     def batches(self, images: int) -> list[dict[str, Tensor]]:
         """The first `images` as a loader gives them, held in memory."""
         source = ArraySource(self.pixels[:images], self.labels[:images])
-        return list(evaluation_loader(self.loader_options(), DATA, self.processes, source, workers=0))
-
-    def loader_options(self) -> argparse.Namespace:
-        args = self.args
-        return argparse.Namespace(batch_size=args.batch_size, num_workers=args.num_workers, limit_val_batches=None)
+        return list(evaluation_loader(self.reading, DATA, self.processes, source, workers=0))
 
     def check(self) -> None:
         """Raises AssertionError where the two networks differ."""
-        x = self.batches(min(self.args.images, self.args.batch_size))[0]["clean"].to(self.device)
+        x = self.batches(min(self.sizes.images, self.reading.batch_size))[0]["clean"].to(self.device)
         with torch.no_grad(), full_precision():
             expected = self.plain(x)
             ours = self.ours(x.contiguous(memory_format=torch.channels_last))
@@ -121,7 +134,7 @@ class Bench:
 
     def take(self, contestants: dict[str, Callable[[], object]], images: int) -> dict:
         """Figures of a part, each of whose calls takes `images`; ratios are to the first contestant."""
-        seconds = take_turns(contestants, self.args.repeats, self.device)
+        seconds = take_turns(contestants, self.sizes.repeats, self.device)
         middle = medians(seconds)
         speeds = {name: images / value for name, value in middle.items()}
         reference = next(iter(contestants))
@@ -135,30 +148,30 @@ class Bench:
         }
 
     def clean(self) -> dict:
-        batches = self.batches(self.args.images)
+        batches = self.batches(self.sizes.images)
         calls = {
             "plain": partial(self.pass_plainly, batches),
             "ours": partial(self.evaluate, batches, clean_branches=[0]),
         }
-        return self.take(calls, self.args.images)
+        return self.take(calls, self.sizes.images)
 
     def attack(self) -> dict:
-        batches = self.batches(self.args.attack_images)
+        batches = self.batches(self.sizes.attack_images)
         through = {"clean_branches": [], "attack_branches": [0], "attack": self.pgd}
         calls = {
             "plain": partial(self.attack_plainly, batches),
             "ours": partial(self.evaluate, batches, **through),
         }
-        found = self.take(calls, self.args.attack_images)
-        speeds, steps = found["images_per_second"], self.args.steps
+        found = self.take(calls, self.sizes.attack_images)
+        speeds, steps = found["images_per_second"], self.sizes.steps
         found["forward_backwards_per_second"] = {name: speed * steps for name, speed in speeds.items()}
         found["steps_per_second"] = {
-            name: speed * steps * len(batches) / self.args.attack_images for name, speed in speeds.items()
+            name: speed * steps * len(batches) / self.sizes.attack_images for name, speed in speeds.items()
         }
         return found
 
     def cell(self, folder: Path) -> dict:
-        images, severity = self.args.images, self.args.severity
+        images, severity = self.sizes.images, self.sizes.severity
         test = ArraySource(self.pixels[:images], self.labels[:images])
         np.save(folder / f"{CELL}.npy", np.tile(test.images, (len(SEVERITIES), 1, 1, 1)))
         np.save(folder / "labels.npy", np.tile(test.labels, len(SEVERITIES)))
@@ -166,14 +179,14 @@ class Bench:
 
         def read(workers: int | None) -> None:
             source = corrupted.source(CELL, severity)
-            batches = evaluation_loader(self.loader_options(), DATA, self.processes, source, workers=workers)
+            batches = evaluation_loader(self.reading, DATA, self.processes, source, workers=workers)
             self.evaluate(batches, clean_branches=[0])
 
         return self.take({"workers": lambda: read(None), "mapped": lambda: read(0)}, images)
 
     def corruptions(self) -> dict:
-        images, frost = self.pixels[: self.args.corrupted_images], load_frost(None, SIZE)
-        calls = {name: partial(corrupt, images, name, self.args.severity, frost=frost) for name in CORRUPTIONS}
+        images, frost = self.pixels[: self.sizes.corrupted_images], load_frost(None, SIZE)
+        calls = {name: partial(corrupt, images, name, self.sizes.severity, frost=frost) for name in CORRUPTIONS}
         found = self.take(calls, len(images))
         middle = medians(found["seconds"])
         # They are no rivals: in place of ratios the speed at which a table of them all is made.
@@ -195,7 +208,9 @@ def lines_of(part: str, found: dict) -> list[str]:
 def main(args: argparse.Namespace) -> None:
     torch.set_num_threads(args.threads)
     processes = start_processes(args.device)
-    bench = Bench(args, processes)
+    sizes = Sizes(**{field.name: getattr(args, field.name) for field in fields(Sizes)})
+    reading = DataSettings(batch_size=args.batch_size, num_workers=args.num_workers)
+    bench = Bench(network(args.model, args.kept), sizes, reading, processes)
     bench.check()
     machine = describe_machine(processes.device)
     print(f"{args.model}, {args.kept:.0%} of the ReLUs, batches of {args.batch_size}, medians of {args.repeats}")
@@ -210,7 +225,7 @@ def main(args: argparse.Namespace) -> None:
         for part, take in parts.items():
             figures[part] = take()
             print("\n".join(lines_of(part, figures[part])), flush=True)
-    write_figures(args, machine, figures)
+    write_figures(vars(args), machine, figures)
 
 
 if __name__ == "__main__":

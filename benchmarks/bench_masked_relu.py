@@ -155,14 +155,22 @@ def saved_bytes(function: Callable[[Tensor], Tensor], site: MaskedReLU, x: Tenso
     return sum(size for address, size in sizes.items() if address not in known)
 
 
-def measure(shape: tuple[int, int, int], layout: str, args: argparse.Namespace, device: torch.device) -> dict:
+def measure(
+    shape: tuple[int, int, int],
+    layout: str,
+    device: torch.device,
+    *,
+    kept: float,
+    batch_size: int,
+    dtype: torch.dtype,
+    calls: int,
+    repeats: int,
+) -> dict:
     """{pass: {'seconds', 'median', 'times_relu'}, 'saved_bytes'} of all contestants for maps (B, *shape)."""
     generator = torch.Generator().manual_seed(0)
-    site = site_with((torch.rand(shape, generator=generator) < args.kept).to(device))
+    site = site_with((torch.rand(shape, generator=generator) < kept).to(device))
     x, upstream = (
-        torch.randn(args.batch_size, *shape, generator=generator)
-        .to(device, getattr(torch, args.dtype))
-        .contiguous(memory_format=FORMATS[layout])
+        torch.randn(batch_size, *shape, generator=generator).to(device, dtype).contiguous(memory_format=FORMATS[layout])
         for _ in range(2)
     )
     contestants = contestants_at(site)
@@ -170,18 +178,18 @@ def measure(shape: tuple[int, int, int], layout: str, args: argparse.Namespace, 
 
     def inference(function: Callable[[Tensor], Tensor]) -> None:
         with torch.no_grad():
-            for _ in range(args.calls):
+            for _ in range(calls):
                 function(x)
 
     def training(function: Callable[[Tensor], Tensor]) -> None:
-        for _ in range(args.calls):
+        for _ in range(calls):
             forward_and_backward(function, x, upstream)
 
     for name, run in zip(PASSES, (inference, training), strict=True):
         x.requires_grad_(name == "training")
-        calls = {key: lambda f=f, run=run: run(f) for key, f in contestants.items()}
-        turns = take_turns(calls, args.repeats, device, rehearse=True)
-        seconds = {key: [time / args.calls for time in times] for key, times in turns.items()}
+        runs = {key: lambda f=f, run=run: run(f) for key, f in contestants.items()}
+        turns = take_turns(runs, repeats, device, rehearse=True)
+        seconds = {key: [time / calls for time in times] for key, times in turns.items()}
         middle = medians(seconds)
         cell[name] = {"seconds": seconds, "median": middle, "times_relu": speed_ratios(middle, REFERENCE)}
     return cell
@@ -220,7 +228,8 @@ def table(layout: str, cells: dict[str, dict], counts: dict[str, int]) -> str:
 def main(args: argparse.Namespace) -> None:
     torch.set_num_threads(args.threads)
     device = start_processes(args.device).device
-    departing = departures(getattr(torch, args.dtype), device)
+    dtype = getattr(torch, args.dtype)
+    departing = departures(dtype, device)
     sites = relu_sites(build_model(args.model, num_classes=10, image_size=args.image_size)).values()
     shapes = {"x".join(map(str, site.map_shape)): site.map_shape for site in sites}
     counts = Counter("x".join(map(str, site.map_shape)) for site in sites)
@@ -229,12 +238,13 @@ def main(args: argparse.Namespace) -> None:
     print(f"{args.model}, batches of {args.batch_size}, {args.dtype}, {args.kept:.0%} of the ReLUs kept")
     for name, places in departing.items():
         print(f"{name:12} {'; '.join(places) or 'agrees with where, at 0, infinities and NaN too'}")
+    sizes = {"kept": args.kept, "batch_size": args.batch_size, "calls": args.calls, "repeats": args.repeats}
     figures = {}
     for layout in FORMATS:
-        figures[layout] = {name: measure(shape, layout, args, device) for name, shape in shapes.items()}
+        figures[layout] = {name: measure(shape, layout, device, dtype=dtype, **sizes) for name, shape in shapes.items()}
         figures[layout]["network"] = of_the_network(figures[layout], counts)
         print(table(layout, figures[layout], counts), flush=True)
-    write_figures(args, machine, {"departures": departing, "sites": counts, "layouts": figures})
+    write_figures(vars(args), machine, {"departures": departing, "sites": counts, "layouts": figures})
 
 
 if __name__ == "__main__":

@@ -32,6 +32,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
@@ -48,7 +49,7 @@ from dataset import DATASETS
 from helper import command_line
 from helper.errors import UserError
 from helper.precision import allow_tf32
-from helper.processes import Processes, start_processes
+from helper.processes import start_processes
 from models import ARCHITECTURES
 
 NAMES = {0: "teacher", 1: "stage 1", 2: "stage 2"}
@@ -90,12 +91,15 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def clock_of(args: argparse.Namespace, device: torch.device) -> Callable[[], float]:
+Clock = Callable[[], float]
+
+
+def clock_of(threads: int, device: torch.device) -> Clock:
     """A single thread's own time on a CPU, which other work on the machine does not lengthen; else the wall's."""
-    return process_time if device.type == "cpu" and args.threads == 1 else perf_counter
+    return process_time if device.type == "cpu" and threads == 1 else perf_counter
 
 
-def matrix_rates(args: argparse.Namespace, device: torch.device) -> dict[str, float]:
+def matrix_rates(repeats: int, clock: Clock, device: torch.device) -> dict[str, float]:
     """FLOP/s of multiplying two square matrices, by what they are multiplied in."""
     size = 8192 if device.type == "cuda" else 1024
     ways = {"float32": (torch.float32, False), "bf16": (torch.bfloat16, False)}
@@ -112,9 +116,7 @@ def matrix_rates(args: argparse.Namespace, device: torch.device) -> dict[str, fl
 
         return call
 
-    seconds = take_turns(
-        {name: multiply(*way) for name, way in ways.items()}, args.repeats, device, clock=clock_of(args, device)
-    )
+    seconds = take_turns({name: multiply(*way) for name, way in ways.items()}, repeats, device, clock=clock)
     return {name: 10 * 2 * size**3 / value for name, value in medians(seconds).items()}
 
 
@@ -132,14 +134,14 @@ def check_losses(figures: Mapping[str, dict]) -> None:
 
 
 def measure_stage(
-    stage: int, args: argparse.Namespace, processes: Processes, lines: list[Line], rates: Mapping[str, float]
+    bench: Bench, batch_size: int, repeats: int, clock: Clock, lines: list[Line], rates: Mapping[str, float]
 ) -> dict[str, dict]:
     """Figures of every line, by its name."""
-    bench = Bench(stage, args, processes, make_batches(args.batch_size, processes))
+    device = bench.processes.device
     contestants = {line.name: bench.enter(line) for line in lines}
     figures = {name: contestant.figures for name, contestant in contestants.items()}
     check_losses(figures)
-    seconds = take_turns(contestants, args.repeats, processes.device, clock=clock_of(args, processes.device))
+    seconds = take_turns(contestants, repeats, device, clock=clock)
     middle = medians(seconds)
     ratios = speed_ratios(middle, "reference")
     for line in lines:
@@ -148,10 +150,10 @@ def measure_stage(
         found |= {
             "seconds": seconds[line.name],
             "ms_per_step": 1000 * middle[line.name],
-            "images_per_second": args.batch_size / middle[line.name],
+            "images_per_second": batch_size / middle[line.name],
             "times_reference": ratios[line.name],
             "tflop_per_second": rate / 1e12,
-            "share_of_matrix_rate": rate / rates[multiplied_in(line, processes.device.type == "cuda")],
+            "share_of_matrix_rate": rate / rates[multiplied_in(line, device.type == "cuda")],
         }
     return figures
 
@@ -169,14 +171,12 @@ def print_stage(stage: int, figures: Mapping[str, dict]) -> None:
         )
 
 
-def start_up(args: argparse.Namespace) -> tuple[float, float]:
+def start_up(model: str, dataset: str, data_root: str, *, batch_size: int, device: str) -> tuple[float, float]:
     """Seconds from the call of train_teacher.py until its first step: by the wall's clock, and of computing."""
     with TemporaryDirectory() as folder:
-        command = (
-            f"train_teacher.py --model {args.model} --dataset {args.dataset} --no_download --device {args.device} "
-        )
-        command += f"--batch_size {args.batch_size} --augment_mode augmix --attack_mode pgd --use2BN --amp none"
-        words = [*command.split(), "--data_root", args.data_root, "--save_dir", folder]
+        command = f"train_teacher.py --model {model} --dataset {dataset} --no_download --device {device} "
+        command += f"--batch_size {batch_size} --augment_mode augmix --attack_mode pgd --use2BN --amp none"
+        words = [*command.split(), "--data_root", data_root, "--save_dir", folder]
         # No pipes: a loader's workers hold them open for seconds after the process that they work for.
         with open(Path(folder, "stderr"), "w+") as errors:
             started, computed = perf_counter(), children_seconds()
@@ -208,18 +208,22 @@ def main(args: argparse.Namespace) -> None:
     lines = [line for line in LADDER if on_gpu or not line.needs_gpu]
     if left_out := [line.name for line in LADDER if line not in lines]:
         print(f"left out, for they need a GPU: {', '.join(left_out)}")
-    rates = matrix_rates(args, processes.device)
+    clock = clock_of(args.threads, processes.device)
+    rates = matrix_rates(args.repeats, clock, processes.device)
     print("matrices, TFLOP/s: " + ", ".join(f"{name} {rate / 1e12:.3f}" for name, rate in rates.items()))
     print(f"{args.model}, batches of {args.batch_size}, PGD-{args.steps}, medians of {args.repeats}")
     stages = {}
     for stage in args.stages:
-        stages[NAMES[stage]] = measure_stage(stage, args, processes, lines, rates)
+        batches = make_batches(args.batch_size, processes)
+        bench = Bench(stage, processes, batches, model=args.model, kept=args.kept, steps=args.steps)
+        stages[NAMES[stage]] = measure_stage(bench, args.batch_size, args.repeats, clock, lines, rates)
         print_stage(stage, stages[NAMES[stage]])
-    started, computed = map(median, zip(*(start_up(args) for _ in range(min(args.repeats, 3))), strict=True))
+    begin = partial(start_up, args.model, args.dataset, args.data_root, batch_size=args.batch_size, device=args.device)
+    started, computed = map(median, zip(*(begin() for _ in range(min(args.repeats, 3))), strict=True))
     print(f"\nstart-up (train_teacher.py, {args.dataset}): {started:.1f} s, {computed:.1f} s of them computing")
     figures = {"matrix_flop_per_second": rates, "left_out": left_out, "stages": stages}
     start = {"start_up_seconds": started, "start_up_computing_seconds": computed}
-    write_figures(args, machine, figures | start)
+    write_figures(vars(args), machine, figures | start)
 
 
 if __name__ == "__main__":

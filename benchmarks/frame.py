@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import argparse
+from collections.abc import Mapping
 from pathlib import Path
 
 from helper.machine import available_cores, processor_name, versions
@@ -44,9 +44,9 @@ def describe_machine(device: torch.device) -> dict:
     return machine
 
 
-def write_figures(args: argparse.Namespace, machine: dict, figures: dict) -> None:
-    """Into --out, where it is given."""
-    if args.out:
-        settings = {key: value for key, value in vars(args).items() if key != "out"}
-        write_json(args.out, {"machine": machine, "settings": settings, **figures})
-        print(f"written to {args.out}")
+def write_figures(options: Mapping[str, object], machine: dict, figures: dict) -> None:
+    """Into the file of the option `out`, where it is given, with the other options."""
+    if out := options["out"]:
+        settings = {key: value for key, value in options.items() if key != "out"}
+        write_json(out, {"machine": machine, "settings": settings, **figures})
+        print(f"written to {out}")

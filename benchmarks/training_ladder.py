@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import copy
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack
@@ -120,14 +119,17 @@ class Contestant:
 class Bench:
     """The contestants of one stage, which all start from one student, one teacher and one batch."""
 
-    def __init__(self, stage: int, args: argparse.Namespace, processes: Processes, batches: DeviceTrainLoader):
-        self.stage, self.args, self.processes, self.batches = stage, args, processes, batches
-        self.attack = AttackSettings("pgd", 8 / 255, 2 / 255, args.steps)
+    def __init__(
+        self, stage: int, processes: Processes, batches: DeviceTrainLoader, *, model: str, kept: float, steps: int
+    ):
+        """`model`: the teacher's; `kept`: share of the student's ReLUs; `steps`: of PGD."""
+        self.stage, self.processes, self.batches = stage, processes, batches
+        self.attack = AttackSettings("pgd", 8 / 255, 2 / 255, steps)
         torch.manual_seed(0)
-        name = student_name(args.model) if stage else args.model
-        self.student, self.teacher = self.network(name), self.network(args.model) if stage else None
+        name = student_name(model) if stage else model
+        self.student, self.teacher = self.network(name), self.network(model) if stage else None
         if stage:
-            self.budget = [int(args.kept * site.total) for site in relu_sites(self.student).values()]
+            self.budget = [int(kept * site.total) for site in relu_sites(self.student).values()]
             set_random_masks(self.student, self.budget, seed=0)
         self.batch = next(iter(batches))
 

@@ -59,14 +59,12 @@ def settle(args: argparse.Namespace, processes: Processes, *, stage: int) -> Pla
     run = settle_run(args, stage, data.name, mode, branches, distillation)
     begun = on_main_process(lambda: resumed_options(run))
     data_on = choose_data_on(kept(args.data_on, begun, "data_on"), data, processes.device)
-    amp = choose_amp(kept(args.amp, begun, "amp"), processes.device)
-    compiled = choose_compile(args.compile, processes)
-    if amp == "auto":
-        amp = timed_precision(fresh(), args.batch_size, processes, channels_last=args.channels_last)
+    acceleration = settle_acceleration(args, kept(args.amp, begun, "amp"), fresh, processes)
 
     # What is recorded of it
-    decided = {"dataset": data.name, "robust_train_mode": mode, "data_on": data_on, "amp": amp, "compile": compiled}
-    decided |= {"lr_decay_epochs": list(optimise.lr_decay_epochs), **search_options}
+    decided = {"dataset": data.name, "robust_train_mode": mode, "data_on": data_on, "amp": acceleration.amp}
+    decided |= {"compile": "graphs" if acceleration.graphs else "none", **search_options}
+    decided |= {"lr_decay_epochs": list(optimise.lr_decay_epochs)}
     record = plain_arguments({**vars(args), **decided})
     if begun is not None:
         check_resumed(record, begun, run)
@@ -81,9 +79,7 @@ def settle(args: argparse.Namespace, processes: Processes, *, stage: int) -> Pla
         judged_under=evaluation_attack(args),
         attacked_images=args.select_attack_images,
         optimisation=optimise,
-        acceleration=Acceleration(
-            processes.device.type, amp, args.channels_last, compiled == "graphs", args.compile == "graphs"
-        ),
+        acceleration=acceleration,
         run=run,
         seed=args.seed,
         record=MappingProxyType(record),
@@ -98,6 +94,17 @@ def settle(args: argparse.Namespace, processes: Processes, *, stage: int) -> Pla
 def kept(given: str, begun: Mapping[str, object] | None, name: str) -> str:
     """What an option's 'auto' was when the run began that now goes on."""
     return begun.get(name, given) if begun and given == "auto" else given
+
+
+def settle_acceleration(
+    args: argparse.Namespace, amp: str, fresh: Callable[[], Network], processes: Processes
+) -> Acceleration:
+    """`amp`: what was asked for, or what a run began with; `fresh` gives the network to time where neither says."""
+    graphs = choose_compile(args.compile, processes) == "graphs"
+    amp = choose_amp(amp, processes.device)
+    if amp == "auto":
+        amp = timed_precision(fresh(), args.batch_size, processes, channels_last=args.channels_last)
+    return Acceleration(processes.device.type, amp, args.channels_last, graphs, must_record=args.compile == "graphs")
 
 
 def checked_teacher(model: str) -> str:
