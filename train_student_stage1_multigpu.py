@@ -25,11 +25,10 @@ from helper.processes import start_processes
 from masks.feature_difference import FeatureDifferenceSearch
 from masks.selection import set_random_masks
 from models import build_model
-from training.data import training_loaders
 from training.options import COMPARED_VIEW, add_distillation_options, add_training_options
 from training.run_folder import RunFolder
 from training.settle import settle
-from training.stage import make_task, planned_teacher, train_and_report
+from training.stage import make_task, planned_loaders, planned_teacher, train_and_report
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -102,9 +101,7 @@ def main(args: argparse.Namespace) -> None:
     plan = settle(args, processes, stage=1)
 
     # Data and run folder
-    loaders = training_loaders(
-        plan.data, plan.images, processes, plan.objective.views, seed=plan.seed, attacked=plan.attacked_images
-    )
+    loaders = planned_loaders(plan, processes)
     run = RunFolder(plan.run, processes)
 
     # Networks, the student's first mask, and the search for better ones

@@ -13,14 +13,15 @@ import argparse
 
 from helper.script import run_script
 
+import torch
+
 from helper import command_line
 from helper.processes import start_processes
 from models.restore import load_model
-from training.data import training_loaders
 from training.options import add_distillation_options, add_training_options
 from training.run_folder import RunFolder
 from training.settle import settle
-from training.stage import make_task, planned_teacher, train_and_report
+from training.stage import make_task, planned_loaders, planned_teacher, train_and_report
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -57,13 +58,12 @@ def main(args: argparse.Namespace) -> None:
     plan = settle(args, processes, stage=2)
 
     # Data and run folder
-    loaders = training_loaders(
-        plan.data, plan.images, processes, plan.objective.views, seed=plan.seed, attacked=plan.attacked_images
-    )
+    loaders = planned_loaders(plan, processes)
     run = RunFolder(plan.run, processes)
 
     # Networks
     teacher = planned_teacher(plan)
+    torch.manual_seed(plan.seed)
     student, _ = load_model(plan.distillation.student_file)
     task = make_task(plan, processes, student, teacher)
 

@@ -22,11 +22,10 @@ from distiller_zoo.modes import TEACHER_MODES
 from helper import command_line
 from helper.processes import start_processes
 from models import build_model
-from training.data import training_loaders
 from training.options import add_training_options
 from training.run_folder import RunFolder
 from training.settle import settle
-from training.stage import make_task, train_and_report
+from training.stage import make_task, planned_loaders, train_and_report
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -58,9 +57,7 @@ def main(args: argparse.Namespace) -> None:
     plan = settle(args, processes, stage=0)
 
     # Data and run folder
-    loaders = training_loaders(
-        plan.data, plan.images, processes, plan.objective.views, seed=plan.seed, attacked=plan.attacked_images
-    )
+    loaders = planned_loaders(plan, processes)
     run = RunFolder(plan.run, processes)
 
     # Network

@@ -13,7 +13,7 @@ from models.branches import branches_of
 from models.foreign import load_teacher
 from models.layers import BranchNorm2d, Network
 from reporting.tables import results_table
-from training.data import Loaders
+from training.data import Loaders, training_loaders
 from training.fit import Fit
 from training.judging import test_checkpoints
 from training.objective import Objective
@@ -42,6 +42,12 @@ def prepare_parallel(
 
 def prepare_teacher(teacher: Network, processes: Processes, *, channels_last: bool = True) -> Network:
     return place_model(teacher, processes.device, channels_last=channels_last).requires_grad_(False).eval()
+
+
+def planned_loaders(plan: Plan, processes: Processes) -> Loaders:
+    return training_loaders(
+        plan.data, plan.images, processes, plan.objective.views, seed=plan.seed, attacked=plan.attacked_images
+    )
 
 
 def planned_teacher(plan: Plan) -> Network:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from pathlib import Path
 
 import pytest
@@ -17,9 +18,10 @@ from models.branches import branches_of
 from models.layers import Network
 from models.restore import describe_model
 from training import settle as settling
-from training.run_folder import RunFolder
+from training.run_folder import RunFolder, check_resumed
 from training.settle import settle
 
+OLD_RECORDS = Path(__file__).with_name("old_records.json")
 TEACHER = "train_teacher.py --model resnet8 --device cpu --amp none"
 ROBUST = "--attack_mode pgd --augment_mode augmix --use2BN"
 STUDENT = "--model_s Customresnet8 --device cpu --amp none"
@@ -281,3 +283,17 @@ def test_a_teacher_is_not_asked_through_a_branch_that_it_never_trained(network, 
             plan_of(f"{command} --robust_train_mode {mode}")
     # RSLAD's targets are all clean logits, of branch 0.
     assert branches_of(plan_of(f"{command} --robust_train_mode rslad+advattn").objective.views, 3) == [0, 1, 2]
+
+
+@pytest.mark.parametrize("stage", [0, 1, 2])
+def test_runs_from_before_there_were_plans_go_on(stage, stage1, stage2):
+    """Their records, but for paths, are what is recorded now: the names, the values, and no option more that counts."""
+    command = (TEACHER, stage1, stage2)[stage]
+    old = json.loads(OLD_RECORDS.read_text())[command.split()[0]]
+    options = "--batch_size 12 --limit_train_batches 3 --limit_val_batches 2 --num_workers 0 --seed 3 --steps 2"
+    options += f" --eval_steps 2 --epochs {old['epochs']} --dataset digits {ROBUST}"
+    options += " --robust_train_mode " + old["robust_train_mode"] + " --mask_freeze_epochs 1" * (stage == 1)
+    plan = plan_of(f"{command} {options}")
+    assert old.items() <= plan.record.items()
+    paths = {name: plan.record.get(name) for name in ("path_t", "path_s_load") if name in plan.record}
+    check_resumed(plan.record, {**old, **paths}, plan.run)
