@@ -22,10 +22,10 @@ import torch
 
 from helper import command_line
 from helper.processes import start_processes
-from masks.feature_difference import FeatureDifferenceSearch
-from masks.selection import set_random_masks
+from masks.options import add_search_options
+from masks.selection import MaskChooser
 from models import build_model
-from training.options import COMPARED_VIEW, add_distillation_options, add_training_options
+from training.options import add_distillation_options, add_training_options
 from training.run_folder import RunFolder
 from training.settle import settle
 from training.stage import make_task, planned_loaders, planned_teacher, train_and_report
@@ -46,37 +46,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         metavar="N",
         help="exactly N ReLUs, shared out by the architecture's sensitivity profile",
     )
-    search = parser.add_argument_group("mask search")
-    search.add_argument(
-        "--mask_calculation",
-        choices=COMPARED_VIEW,
-        default="feat_diff_nat",
-        help="compare the maps of clean images (default) or of adversarial ones",
-    )
-    search.add_argument(
-        "--student_maps",
-        choices=("before_relu", "after_relu"),
-        default="before_relu",
-        help="compare the teacher's post-ReLU maps with what enters the student's ReLU sites (default: it converges), "
-        "or with what leaves them, as published (the masks then swing between two states)",
-    )
-    search.add_argument(
-        "--mask_freeze_epochs",
-        type=command_line.positive,
-        metavar="N",
-        help="train the last N epochs under a frozen mask (default: a tenth of the epochs, at least 1)",
-    )
-    search.add_argument(
-        "--mask_patience_tol",
-        type=command_line.number,
-        default=0.001,
-        metavar="D",
-        help="freeze the mask earlier when less than this share of its positions changes ... (default: 0.001)",
-    )
-    search.add_argument(
-        "--mask_patience", type=command_line.positive, default=5, metavar="N", help="... N epochs in a row (default: 5)"
-    )
-    search.add_argument(
+    add_search_options(parser)
+    parser.add_argument(
         "--init_student",
         choices=("random", "teacher"),
         default="random",
@@ -105,16 +76,15 @@ def main(args: argparse.Namespace) -> None:
     run = RunFolder(plan.run, processes)
 
     # Networks, the student's first mask, and the search for better ones
-    teacher, budget = planned_teacher(plan), plan.distillation.budget.layers
+    teacher, chooser = planned_teacher(plan), MaskChooser(plan.distillation.budget.layers)
     torch.manual_seed(plan.seed)
     student = build_model(plan.model, **asdict(plan.network))
     if plan.distillation.from_teacher:
         student.load_state_dict(teacher.state_dict())
-    set_random_masks(student, budget, plan.seed)
-    search = None
+    chooser.set_random_masks(student, plan.seed)
+    task = make_task(plan, processes, student, teacher)
     if plan.search:
-        search = FeatureDifferenceSearch(student, budget, plan.search.view, before_relu=plan.search.before_relu)
-    task = make_task(plan, processes, student, teacher, search)
+        task.search = plan.search.build(student, chooser)
 
     # Training, and what it is worth on the test set
     train_and_report(__file__, plan, task, run, loaders)

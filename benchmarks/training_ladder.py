@@ -24,8 +24,9 @@ from distiller_zoo.modes import Weights
 from helper.placement import to_device
 from helper.precision import allow_tf32
 from helper.processes import Processes
-from masks.feature_difference import FeatureDifferenceSearch
-from masks.selection import set_random_masks
+from masks.feature_gap import FeatureGapSearch
+from masks.search import Course
+from masks.selection import MaskChooser, set_random_masks
 from models import build_model, student_name
 from models.layers import Network, relu_sites
 from training.acceleration import Acceleration
@@ -202,7 +203,7 @@ class Bench:
         parallel = prepare_parallel(student, objective, self.processes, sync_bn=True, **layout)
         if teacher:
             prepare_teacher(teacher, self.processes, **layout)
-        search = FeatureDifferenceSearch(student, self.budget, "clean") if self.stage == 1 else None
+        search = FeatureGapSearch(student, MaskChooser(self.budget), Course(epochs=1)) if self.stage == 1 else None
         task = Task(
             self.processes,
             student.train(),

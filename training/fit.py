@@ -49,14 +49,20 @@ class Fit:
     def restore(self, checkpoint: dict) -> None:
         """Put student, masks, optimizer and sums back as `save_progress` found them."""
         task, is_main = self.task, self.task.processes.is_main
+        progress, searched = dict(checkpoint["progress"]), checkpoint["search"]
+        if "calm_epochs" in progress:  # a run of before searches kept their own time
+            calm = progress.pop("calm_epochs")
+            searched = searched and {"epoch": progress["epoch"], "calm_epochs": calm, "sums": searched}
+        if task.search and searched:
+            task.search.load_state_dict(searched, is_main)
+        if task.search and progress["masks_frozen"]:
+            task.search.harden()
         task.student.load_state_dict(checkpoint["state_dict"])
         self.optimizer.load_state_dict(checkpoint["optimizer"])
         self.meter.load_state_dict(checkpoint["meter"], is_main)
-        if task.search and checkpoint["search"]:
-            task.search.load_state_dict(checkpoint["search"], is_main)
         if self.average:
             self.average.load_state_dict(checkpoint["average"])
-        self.progress = Progress(**checkpoint["progress"])
+        self.progress = Progress(**progress)
 
     def __call__(self) -> Progress:
         self.run.open_logs(self.progress.epoch)
@@ -132,14 +138,13 @@ class Fit:
             keep_best(self.task, self.run, self.progress, accuracy, best, kind=kind, every=every)
 
     def move_masks(self) -> float:
-        """New masks from this epoch's sums; freeze them when they have come to rest, or the last epochs begin."""
-        progress, search = self.progress, self.plan.search
-        moved = self.task.search.update_masks()
-        progress.calm_epochs = progress.calm_epochs + 1 if moved < search.patience_tol else 0
-        last_epochs = progress.epoch >= self.plan.optimisation.epochs - search.freeze_epochs
-        progress.masks_frozen = last_epochs or progress.calm_epochs >= search.patience
+        """New masks from what the epoch showed; the share of positions that changed."""
+        moved = self.task.search.end_epoch()
+        if moved.settled:
+            self.task.search.harden()
+        self.progress.masks_frozen = moved.settled
         self.update.masks_changed()
-        return moved
+        return moved.distance
 
     def checkpoint(self, network: Network, **more) -> dict:
         return {

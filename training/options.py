@@ -25,9 +25,6 @@ from training.acceleration import AMP, COMPILE
 from training.plan import Optimisation
 from training.schedule import default_decay_epochs
 
-# Whose maps a mask search compares, by --mask_calculation.
-COMPARED_VIEW = {"feat_diff_nat": "clean", "feat_diff_adv": "adv"}
-
 
 def add_attack_options(parser: Parser, *, default: str, steps: int) -> None:
     group = add_attack_choice(parser, lambda attack: attack.trains, default=default, title="the attack in training")

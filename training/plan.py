@@ -11,6 +11,7 @@ import torch
 from attacks.attack import AttackSettings
 from dataset import DatasetSpec
 from dataset.options import DataSettings
+from masks.options import SearchPlan
 from models.layers import ModelSpec, Network
 from training.acceleration import Acceleration
 from training.objective import Objective
@@ -80,17 +81,6 @@ class Distillation:
 
 
 @dataclass(frozen=True)
-class MaskSearch:
-    """Whose maps are compared, and when the masks come to rest: at the latest `freeze_epochs` before the end."""
-
-    view: str
-    before_relu: bool
-    freeze_epochs: int
-    patience_tol: float
-    patience: int
-
-
-@dataclass(frozen=True)
 class RunIdentity:
     """The folder of the run, how its files begin, and whether it goes on: `resume` is None, 'auto' or a file."""
 
@@ -129,7 +119,7 @@ class Plan:
     seed: int
     record: Mapping[str, object]
     distillation: Distillation | None = None
-    search: MaskSearch | None = None
+    search: SearchPlan | None = None
 
     @property
     def identity(self) -> dict:

@@ -14,16 +14,15 @@ from helper.run_folder import AVERAGED, RAW
 class Progress:
     """Epochs done, steps done of the next one, the best so far, and the state of the mask search.
 
-    `best`: suffix of the file name -> {'value': %, 'epoch': n}. `calm_epochs`: for how many epochs in a row the masks
-    have hardly moved. `withstood`: the epoch of the best accuracy under attack so far, with what was then measured.
-    `overfitted`: the epoch from which on the training attack is withstood and PGD is not, 0 for none.
+    `best`: suffix of the file name -> {'value': %, 'epoch': n}. `withstood`: the epoch of the best accuracy under
+    attack so far, with what was then measured. `overfitted`: the epoch from which on the training attack is withstood
+    and PGD is not, 0 for none.
     """
 
     epoch: int = 0
     step: int = 0
     best: dict[str, dict] = field(default_factory=dict)
     masks_frozen: bool = True
-    calm_epochs: int = 0
     withstood: dict[str, float] = field(default_factory=dict)
     overfitted: int = 0
     seconds: float = 0.0

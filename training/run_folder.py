@@ -11,6 +11,7 @@ from helper.errors import UserError
 from helper.files import lock_folder, replace_file, write_json
 from helper.processes import Processes, on_main_process
 from helper.run_folder import differing_options
+from masks.options import search_defaults
 from training.plan import RunIdentity
 
 
@@ -37,6 +38,7 @@ def resumed_options(run: RunIdentity) -> dict | None:
 
 def check_resumed(given: Mapping[str, object], begun: Mapping[str, object], run: RunIdentity) -> None:
     """Raise UserError where the record of a run differs from that of its beginning in what is computed."""
+    begun = {name: value for name, value in search_defaults().items() if name in given} | dict(begun)
     for name in differing_options(begun, given):
         raise UserError(
             f"--resume: {name} is {given.get(name)} here and {begun.get(name)} in {file_to_resume(run)}; "

@@ -17,6 +17,7 @@ from distiller_zoo.modes import ATTENTION_TOKENS
 from helper.errors import UserError
 from helper.processes import Processes, on_main_process, restarts
 from helper.run_folder import plain_arguments, run_folder
+from masks.options import settle_search
 from models import architecture_of, build_model
 from models.branches import branch_count, check_branches
 from models.layers import Network
@@ -24,9 +25,9 @@ from training.acceleration import Acceleration, choose_amp, choose_compile, time
 from training.data import choose_data_on
 from training.naming import checkpoint_stem, student_run, student_tag, teacher_run
 from training.objective import Objective, parse_objective
-from training.options import COMPARED_VIEW, evaluation_attack, loss_weights, optimisation, training_attack
+from training.options import evaluation_attack, loss_weights, optimisation, training_attack
 from training.origin import Origin, check_answers, find_origin, share_out
-from training.plan import Budget, Distillation, MaskSearch, Plan, RunIdentity, model_spec
+from training.plan import Budget, Distillation, Plan, RunIdentity, model_spec
 from training.run_folder import check_resumed, resumed_options
 
 
@@ -53,7 +54,7 @@ def settle(args: argparse.Namespace, processes: Processes, *, stage: int) -> Pla
     check_batch(args.batch_size, branches, objective.views, processes.count)
     optimise = optimisation(args)
     distillation = settle_distillation(args, origin, objective, mode, fresh) if origin else None
-    search, search_options = settle_search(args, objective.views) if stage == 1 else (None, {})
+    search = settle_search(args, objective.views) if stage == 1 else None
 
     # What it is called; what it keeps to if it goes on; where and in what it computes
     run = settle_run(args, stage, data.name, mode, branches, distillation)
@@ -63,8 +64,9 @@ def settle(args: argparse.Namespace, processes: Processes, *, stage: int) -> Pla
 
     # What is recorded of it
     decided = {"dataset": data.name, "robust_train_mode": mode, "data_on": data_on, "amp": acceleration.amp}
-    decided |= {"compile": "graphs" if acceleration.graphs else "none", **search_options}
+    decided |= {"compile": "graphs" if acceleration.graphs else "none"}
     decided |= {"lr_decay_epochs": list(optimise.lr_decay_epochs)}
+    decided |= {"mask_freeze_epochs": search.freeze_epochs} if search else {}
     record = plain_arguments({**vars(args), **decided})
     if begun is not None:
         check_resumed(record, begun, run)
@@ -84,7 +86,7 @@ def settle(args: argparse.Namespace, processes: Processes, *, stage: int) -> Pla
         seed=args.seed,
         record=MappingProxyType(record),
         distillation=distillation,
-        search=search,
+        search=search if search and search.course.epochs else None,
     )
     if processes.is_main:
         print(*(f"note: {note}\n" for note in notes(plan)), sep="", end="")
@@ -161,16 +163,6 @@ def settle_distillation(
     budget = share_out(args.model_s, fresh(), args.sensitivity, args.relu_budget)
     tag = student_tag(mode, attacked=args.attack_mode != "none")
     return Distillation(args.path_t, teacher, budget, tag, from_teacher=args.init_student == "teacher")
-
-
-def settle_search(args: argparse.Namespace, views: Sequence[str]) -> tuple[MaskSearch | None, dict]:
-    """The mask search, None where no epoch is left for it, and its options as settled."""
-    view = COMPARED_VIEW[args.mask_calculation]
-    if view not in views:
-        raise UserError(f"--mask_calculation {args.mask_calculation} needs the {view} view; add --attack_mode pgd")
-    freeze = args.mask_freeze_epochs or max(1, round(0.1 * args.epochs))
-    search = MaskSearch(view, args.student_maps == "before_relu", freeze, args.mask_patience_tol, args.mask_patience)
-    return search if freeze < args.epochs else None, {"mask_freeze_epochs": freeze}
 
 
 def settle_run(

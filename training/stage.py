@@ -8,7 +8,6 @@ from torch import nn
 
 from helper.placement import place_model
 from helper.processes import Processes, on_main_process
-from masks.feature_difference import FeatureDifferenceSearch
 from models.branches import branches_of
 from models.foreign import load_teacher
 from models.layers import BranchNorm2d, Network
@@ -60,7 +59,6 @@ def make_task(
     processes: Processes,
     student: Network,
     teacher: Network | None = None,
-    search: FeatureDifferenceSearch | None = None,
 ) -> Task:
     """The planned training of `student`, which moves to its device, as does its `teacher`."""
     channels_last = plan.acceleration.channels_last
@@ -76,9 +74,8 @@ def make_task(
         plan.objective,
         plan.attack,
         teacher,
-        search,
-        plan.seed,
-        plan.acceleration,
+        seed=plan.seed,
+        acceleration=plan.acceleration,
     )
 
 

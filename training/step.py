@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
+from collections import defaultdict
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 
 import torch
@@ -14,7 +15,7 @@ from attacks.mode import attack_mode
 from distiller_zoo.modes import LABELS, OWN_CLEAN, TEACHER, TEACHER_CLEAN, Term
 from helper.precision import at_least_float32
 from helper.processes import Processes
-from masks.feature_difference import FeatureDifferenceSearch
+from masks.search import MaskSearch, SearchStep
 from masks.watching import watch_sites
 from models.branches import View, branch_of, plan_views
 from models.layers import Network
@@ -28,7 +29,7 @@ from training.objective import Objective, Output
 class Task:
     """What is trained, and how. `parallel` maps images to the student's (logits, features), averaging gradients.
 
-    `search`, where there is one, watches the maps of the student and its teacher.
+    `search`, where there is one, finds the student's masks meanwhile.
     """
 
     processes: Processes
@@ -37,7 +38,7 @@ class Task:
     objective: Objective
     attack: AttackSettings | None = None
     teacher: Network | None = None
-    search: FeatureDifferenceSearch | None = None
+    search: MaskSearch | None = None
     seed: int = 0
     acceleration: Acceleration = field(default_factory=Acceleration)
 
@@ -56,10 +57,12 @@ class TeacherAnswers:
     def __init__(self, task: Task, plan: dict[str, View], images: dict[str, Tensor]):
         self.task, self.plan = task, plan
         self.outputs: dict[str, Output] = {}
-        self.maps: dict[str, Tensor] = {}
-        objective, search = task.objective, task.search
+        # view -> site -> post-ReLU map, of the views that the mask search compares
+        self.maps: dict[str, dict[str, Tensor]] = defaultdict(dict)
+        self.searched = task.search.views if task.search else ()
+        objective = task.objective
         needed = {view for view in plan if objective.uses(TEACHER_CLEAN, view)}
-        if objective.uses(TEACHER, "clean") or (search and search.view == "clean"):
+        if objective.uses(TEACHER, "clean") or "clean" in self.searched:
             needed.add("clean")
         if objective.attack_target == TEACHER_CLEAN:
             needed.add("adv")
@@ -68,29 +71,36 @@ class TeacherAnswers:
             rows = [plan[view].rows for view in needed]
             self.clean_rows = slice(min(part.start for part in rows), max(part.stop for part in rows))
             requests["clean"] = (images["clean"][self.clean_rows], branch_of("clean", task.branches))
-        if objective.uses(TEACHER, "aug"):
+        if objective.uses(TEACHER, "aug") or "aug" in self.searched:
             requests["aug"] = (images["aug"][plan["aug"].rows], plan["aug"].branch)
         self._ask(requests)
 
     def see_adversarial(self, x_adv: Tensor) -> None:
-        if self.task.objective.uses(TEACHER, "adv") or (self.task.search and self.task.search.view == "adv"):
+        if self.task.objective.uses(TEACHER, "adv") or "adv" in self.searched:
             self._ask({"adv": (x_adv, self.plan["adv"].branch)})
 
     @torch.no_grad()
     def _ask(self, requests: dict[str, tuple[Tensor, int]]) -> None:
         if not requests:
             return
-        teacher, search = self.task.teacher, self.task.search
-        watched = nullcontext()
-        if search and search.view in requests:
-            # "clean" comes first in a request, so its rows start where its images do.
-            start = self.plan["clean"].rows.start - self.clean_rows.start if search.view == "clean" else 0
-            rows = slice(start, start + self.plan[search.view].size)
-            # A copy, for a slice would keep the whole map in memory until the student's is there.
-            watched = watch_sites(teacher, lambda name, map_: self.maps.update({name: map_[rows].clone()}))
-        with watched, self.task.acceleration.autocast():
+        teacher = self.task.teacher
+        searched = {view: self._rows_of(view, requests) for view in self.searched if view in requests}
+
+        def keep(name: str, map_: Tensor) -> None:
+            for view, rows in searched.items():
+                # A copy, for a slice would keep the whole map in memory until the student's is there.
+                self.maps[view][name] = map_[rows].clone()
+
+        with watch_sites(teacher, keep) if searched else nullcontext(), self.task.acceleration.autocast():
             answers = forward_views(teacher.forward_features, teacher, list(requests.values()))
         self.outputs.update(zip(requests, answers, strict=True))
+
+    def _rows_of(self, view: str, requests: dict[str, tuple[Tensor, int]]) -> slice:
+        """The rows of a pass over all `requests` that a view takes: of "clean", more may be asked than its own."""
+        views = list(requests)
+        start = sum(len(requests[before][0]) for before in views[: views.index(view)])
+        start += self.plan["clean"].rows.start - self.clean_rows.start if view == "clean" else 0
+        return slice(start, start + self.plan[view].size)
 
     def on(self, view: str) -> Output:
         """The teacher on the very images of a view."""
@@ -125,21 +135,13 @@ def attack_images(
         )
 
 
-def compare_maps(
-    task: Task, plan: dict[str, View], forwarded: list[str], answers: TeacherAnswers
-) -> AbstractContextManager[None]:
-    """Within the context the search sees the maps of the student's forward pass over the views `forwarded`.
-
-    It sees each as soon as it is there, and the teacher's is let go: kept, both took a third of resnet8's memory.
-    """
-    search = task.search
-    start = sum(plan[view].size for view in forwarded[: forwarded.index(search.view)])
-    rows = slice(start, start + plan[search.view].size)
-
-    def compare(name: str, student_map: Tensor) -> None:
-        search.observe({name: answers.maps.pop(name)}, {name: student_map[rows]})
-
-    return watch_sites(task.student, compare, before_relu=search.before_relu)
+def search_step(inputs: dict[str, tuple[Tensor, int]], answers: TeacherAnswers | None) -> SearchStep:
+    """What the mask search may know of the student's pass over `inputs`, view -> (images, branch)."""
+    rows, start = {}, 0
+    for view, (images, _) in inputs.items():
+        rows[view] = slice(start, start + len(images))
+        start += len(images)
+    return SearchStep(rows, answers.maps if answers else {})
 
 
 def training_loss(task: Task, batch: dict[str, Tensor], epoch: int | Tensor, meter: EpochMeter) -> Tensor:
@@ -162,7 +164,7 @@ def training_loss(task: Task, batch: dict[str, Tensor], epoch: int | Tensor, met
         own_clean = "original"
         inputs["original"] = (images["clean"][plan["adv"].rows], plan["clean"].branch)
 
-    watched = compare_maps(task, plan, list(inputs), answers) if task.search else nullcontext()
+    watched = task.search.watching(search_step(inputs, answers)) if task.search else nullcontext()
     with watched, task.acceleration.autocast():
         outputs = dict(zip(inputs, forward_views(task.parallel, task.student, list(inputs.values())), strict=True))
 
@@ -176,6 +178,8 @@ def training_loss(task: Task, batch: dict[str, Tensor], epoch: int | Tensor, met
         return outputs[own_clean]
 
     loss, terms = task.objective(outputs, target)
+    if task.search and (penalty := task.search.penalty()) is not None:
+        loss, terms = loss + penalty, {**terms, "mask_penalty": penalty}
     meter.watch({**terms, "loss": loss})
     for name, value in {"loss": loss, **terms}.items():
         meter.add(name, value)

@@ -58,6 +58,8 @@ class Update:
             self._step(batch)
         if self.average:
             self.average.update()
+        if self.task.search and self.task.search.after_step():
+            self.masks_changed()
 
     def masks_changed(self) -> None:
         """The student's masks are new tensors, or the search for them is over."""
@@ -68,6 +70,8 @@ class Update:
 
     def _step(self, batch: dict[str, Tensor]) -> None:
         training_loss(self.task, batch, self.epoch, self.meter).backward()
+        if self.task.search:
+            self.task.search.after_backward()
         self.optimizer.step()
         # Here rather than before the next step, whose forward passes then have the gradients' memory too.
         self.optimizer.zero_grad(set_to_none=True)

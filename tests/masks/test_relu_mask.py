@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 import torch
+from support.networks import feature_gap
 
 from attacks.attack import AttackSettings
 from helper.errors import UserError
 from helper.processes import Processes
 from masks.allocation import allocate_budget, budget_from_fractions, interpolate_profile
 from masks.counting import hamming_distance, masks_of, relu_counts, relu_totals
-from masks.feature_difference import FeatureDifferenceSearch
 from masks.selection import keep_largest, set_random_masks
 from masks.watching import site_maps
 from models import ARCHITECTURES, build_model, student_name
@@ -143,7 +143,7 @@ def test_masks_of_channels_and_of_positions_are_compared_by_positions(network):
 def test_search_keeps_the_largest_differences(network):
     student = network()
     sites = relu_sites(student)
-    search = FeatureDifferenceSearch(student, [5] * len(sites), "clean")
+    search = feature_gap(student, 5)
     generator = torch.Generator().manual_seed(0)
     sums = {}
     for _ in range(3):
@@ -154,13 +154,13 @@ def test_search_keeps_the_largest_differences(network):
         search.observe(teacher, own)
         for name in sites:
             sums[name] = sums.get(name, 0) + (teacher[name] - own[name]).abs().sum(0)
-    moved = search.update_masks()
+    moved = search.end_epoch()
     for name, site in sites.items():
         largest = sums[name].flatten().topk(5).indices
         assert site.kept == 5
         assert site.mask.flatten()[largest].all()
     # From all true to 5 a layer: everything else has changed.
-    assert moved == pytest.approx(1 - 5 * len(sites) / sum(site.total for site in sites.values()))
+    assert moved.distance == pytest.approx(1 - 5 * len(sites) / sum(site.total for site in sites.values()))
     assert all(total.abs().max() == 0 for total in search.sums.values())
 
 
@@ -188,7 +188,7 @@ def test_search_compares_the_maps_of_its_view(view, branches, before_relu, netwo
             reference(images)
         with site_maps(teacher) as taught:
             teacher(images)
-    search = FeatureDifferenceSearch(student, [500] * len(relu_sites(student)), view, before_relu=before_relu)
+    search = feature_gap(student, 500, view=view, before_relu=before_relu)
     task = make_task(
         student.train(), objective, teacher=teacher, search=search, attack=AttackSettings("pgd", 0.1, 0.1, 1)
     )
@@ -201,11 +201,11 @@ def test_search_compares_the_maps_of_its_view(view, branches, before_relu, netwo
 
 def test_search_state_survives(network):
     student = network()
-    search = FeatureDifferenceSearch(student, [5] * len(relu_sites(student)), "clean")
+    search = feature_gap(student, 5)
     for total in search.sums.values():
         total.uniform_()
     state = search.state_dict()
-    other = FeatureDifferenceSearch(network(), search.budget, "clean")
+    other = feature_gap(network(), 5)
     other.load_state_dict(state, Processes(0, 1, torch.device("cpu")).is_main)
     assert all(torch.equal(other.sums[name], total) for name, total in search.sums.items())
 

@@ -4,6 +4,11 @@ from __future__ import annotations
 
 from torch import nn
 
+from masks.feature_gap import FeatureGapSearch
+from masks.search import Course
+from masks.selection import MaskChooser
+from models.layers import relu_sites
+
 
 def randomise_norms(model: nn.Module) -> None:
     """Statistics and affine parameters that no two norms or branches share, so that a wrong one shows."""
@@ -13,3 +18,8 @@ def randomise_norms(model: nn.Module) -> None:
             nn.init.uniform_(norm.running_var, 0.5, 1.5)
             nn.init.uniform_(norm.weight, 0.5, 1.5)
             nn.init.uniform_(norm.bias, -0.2, 0.2)
+
+
+def feature_gap(student: nn.Module, kept: int, **settings: object) -> FeatureGapSearch:
+    """The default search, for `kept` ReLUs in every layer."""
+    return FeatureGapSearch(student, MaskChooser([kept] * len(relu_sites(student))), Course(epochs=9), **settings)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from support.memory import peak_memory
+from support.networks import feature_gap
 from support.tape import NoHostSync
 from torch import nn
 from torch.nn import functional as F
@@ -15,7 +16,6 @@ from evaluation.accuracy import evaluate
 from helper.errors import UserError
 from helper.precision import allow_tf32, full_precision
 from helper.processes import Processes
-from masks.feature_difference import FeatureDifferenceSearch
 from masks.selection import set_random_masks
 from masks.watching import watch_sites
 from models import build_model
@@ -41,7 +41,7 @@ def make_robust_task(network, make_task):
         student, teacher = network(2, seed=1), network(2, seed=2)
         set_random_masks(student, [500] * len(relu_sites(student)), seed=0)
         objective = parse_objective(ROBUST, augmix=True, attack=True, weights=Weights())
-        search = FeatureDifferenceSearch(student, [500] * len(relu_sites(student)), "clean")
+        search = feature_gap(student, 500)
         teacher.requires_grad_(False).eval()
         more = {"attack": ATTACK, "search": search, "acceleration": Acceleration("cpu", amp), **more}
         return make_task(student.train(), objective, teacher=teacher, **more)
@@ -265,12 +265,11 @@ def test_memory_is_that_of_a_plain_step_on_the_concatenated_views(amp, name, siz
     batch = {key: value.to(device) for key, value in batch.items()}
     processes = Processes(0, 1, torch.device(device))
     student, teacher = (build_model(name, num_classes=10, image_size=32, branches=2) for _ in range(2))
-    budget = [500] * len(relu_sites(student))
-    set_random_masks(student, budget, seed=0)
+    set_random_masks(student, [500] * len(relu_sites(student)), seed=0)
     objective = parse_objective("rslad+ce", augmix=True, attack=True, weights=Weights())
     parallel = prepare_parallel(student, objective, processes, sync_bn=True)
     prepare_teacher(teacher, processes)
-    search = FeatureDifferenceSearch(student, budget, "clean")
+    search = feature_gap(student, 500)
     parts = (processes, student.train(), parallel, objective, ATTACK, teacher, search)
     task = Task(*parts, acceleration=Acceleration(device, amp))
     update = make_update(task)

@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 import torch
 import torch.multiprocessing as multiprocessing
+from support.networks import feature_gap
 
 from attacks.attack import AttackSettings
 from distiller_zoo.modes import Weights
 from helper import processes as process_group
 from helper.errors import UserError
 from masks.counting import masks_of
-from masks.feature_difference import FeatureDifferenceSearch
 from masks.selection import set_random_masks
 from models import build_model
 from models.layers import relu_sites
@@ -50,7 +50,7 @@ def train_step(processes: process_group.Processes, mode: str, branches: int) -> 
     set_random_masks(student, [200] * len(relu_sites(student)), seed=0)
     objective = parse_objective(mode, augmix=True, attack=True, weights=Weights())
     parallel = prepare_parallel(student, objective, processes, sync_bn=True)
-    search = FeatureDifferenceSearch(student, [200] * len(relu_sites(student)), "clean")
+    search = feature_gap(student, 200)
     attack = AttackSettings(ATTACKS.get(mode, "pgd"), 8 / 255, 2 / 255, 2)
     task = Task(processes, student.train(), parallel, objective, attack, teacher.requires_grad_(False), search)
     meter = EpochMeter(processes.device)
@@ -58,7 +58,7 @@ def train_step(processes: process_group.Processes, mode: str, branches: int) -> 
     training_loss(task, batch, 0, meter).backward()
     gradients = {name: p.grad.clone() for name, p in student.named_parameters() if p.grad is not None}
     statistics = {name: buffer.clone() for name, buffer in student.named_buffers() if "running" in name}
-    search.update_masks()
+    search.end_epoch()
     return {
         "means": meter.means(),
         "gradients": gradients,

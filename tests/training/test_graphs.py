@@ -6,6 +6,7 @@ import copy
 
 import pytest
 import torch
+from support.networks import feature_gap
 from support.tape import HostSync, TapeRecorder
 
 from attacks.ascent import cross_entropy_per_image, sample_noise
@@ -14,7 +15,6 @@ from attacks.mode import attack_mode
 from distiller_zoo.modes import Weights
 from helper.errors import UserError
 from helper.processes import Processes
-from masks.feature_difference import FeatureDifferenceSearch
 from masks.selection import set_random_masks
 from models.layers import relu_sites
 from training.acceleration import Acceleration
@@ -65,7 +65,7 @@ def make_update(network):
         search = None
         if with_teacher:
             prepare_teacher(teacher, processes)
-            search = FeatureDifferenceSearch(student, [500] * len(relu_sites(student)), "clean")
+            search = feature_gap(student, 500)
         task = Task(
             processes,
             student.train(),
@@ -96,7 +96,7 @@ def run(update: Update, steps: int) -> None:
         if step % (WARM_UPS + 3) == WARM_UPS + 2:
             update.meter.reset()
             if update.task.search:
-                update.task.search.update_masks()
+                update.task.search.end_epoch()
                 update.masks_changed()
                 if epoch == 1:
                     update.task.search = None

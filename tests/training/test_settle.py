@@ -269,7 +269,8 @@ def test_a_search_needs_its_view(network, tmp_path):
     command = f"train_student_stage1_multigpu.py --path_t {path} {STUDENT} --relu_budget 9"
     with pytest.raises(UserError, match="--mask_calculation feat_diff_adv needs the adv view"):
         plan_of(f"{command} --mask_calculation feat_diff_adv")
-    assert plan_of(f"{command} --mask_calculation feat_diff_adv --attack_mode pgd").search.view == "adv"
+    plan = plan_of(f"{command} --mask_calculation feat_diff_adv --attack_mode pgd")
+    assert dict(plan.search.own)["view"] == "adv"
 
 
 def test_a_teacher_is_not_asked_through_a_branch_that_it_never_trained(network, tmp_path):
