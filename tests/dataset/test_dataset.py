@@ -1,6 +1,8 @@
 """The registry, the held-out split and the data sets. Nothing is downloaded; files that a set is read from are made."""
 
 import pickle
+import subprocess
+import sys
 import tarfile
 
 import numpy as np
@@ -37,6 +39,11 @@ def test_registry():
     }
     with pytest.raises(UserError, match=r"'cifar'.*cifar10, cifar100, digits, imagenet, tiny_imagenet"):
         load_dataset("cifar", "data", train=True, download=False)
+
+
+def test_what_is_known_of_data_sets_and_corruptions_takes_no_torch():
+    words = "import sys, dataset, dataset.corruptions; print({'torch', 'torchvision'} & sys.modules.keys())"
+    assert subprocess.check_output([sys.executable, "-c", words], text=True) == "set()\n"
 
 
 def test_heldout_split_is_stratified_fixed_and_complete():
