@@ -46,6 +46,7 @@ from helper.files import replace_file, write_json
 from helper.placement import place_model
 from helper.processes import start_processes
 from helper.run_folder import checkpoint_name, plain_arguments, read_log
+from masks.counting import mask_arrays
 from models import STUDENTS
 from models.branches import add_branch_options, branch_count
 from models.restore import checkpoint_branches, checkpoint_dataset, load_model
@@ -187,7 +188,7 @@ def main(args: argparse.Namespace) -> None:
                 device=processes.device,
             )
             figures = run_figures(results, read_log(args.path.parent))
-            figures |= {"mask_maps": mask_maps(model), "examples": example_images(columns, labels)}
+            figures |= {"mask_maps": mask_maps(mask_arrays(model)), "examples": example_images(columns, labels)}
             save_figures(figures, folder / "figures")
         print(results_table(results), corruption_table(results) or f"NPA: {without}", sep="\n\n")
         print(f"written to {folder}")

@@ -63,7 +63,7 @@ def example_columns(
         with torch.no_grad(), use_branch(model, branch_for(view)):
             said = model(images).argmax(1)
         names = [class_name(source, int(label)) for label in said]
-        columns.append(Example(title, images.cpu(), names, (said == labels).tolist()))
+        columns.append(Example(title, images.cpu().numpy(), names, (said == labels).tolist()))
 
     with full_precision():
         add("Clean", "clean", clean)

@@ -8,18 +8,19 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-
-import torch.distributed as dist
+from types import ModuleType
 
 from helper.errors import UserError
-from helper.processes import any_process, wait_for_all
 
 
 def run_script(main: Callable[[argparse.Namespace], None], parse_args: Callable[[], argparse.Namespace]) -> None:
     """Run `main(parse_args())` and leave."""
     try:
         main(parse_args())
-        wait_for_all()
+        if distributed():
+            from helper.processes import wait_for_all
+
+            wait_for_all()
     except UserError as error:
         leave_with(str(error))
     except OSError as error:  # a full disk, a folder without write permission
@@ -38,9 +39,17 @@ def run_script(main: Callable[[argparse.Namespace], None], parse_args: Callable[
     leave(0)
 
 
+def distributed() -> ModuleType | None:
+    """torch.distributed; None in a script that has not loaded torch, and so is the only process of its run."""
+    return sys.modules.get("torch.distributed")
+
+
 def lost_a_peer(error: RuntimeError) -> bool:
     """Whether the error only says that a process we were talking to is gone; it has told its own story."""
-    return "closed by peer" in str(error) or "reset by peer" in str(error) or isinstance(error, dist.DistNetworkError)
+    if "closed by peer" in str(error) or "reset by peer" in str(error):
+        return True
+    dist = distributed()
+    return dist is not None and isinstance(error, dist.DistNetworkError)
 
 
 def leave_with(message: str, status: int = 2) -> None:
@@ -56,7 +65,8 @@ def leave(status: int) -> None:
     DistributedDataParallel's reducer may hold the last reference to a gloo group and then joins its thread with the GIL
     in hand, for which that thread may be waiting: seen to hang one run in four. Everything is written by now.
     """
-    if dist.is_initialized():
+    dist = distributed()
+    if dist and dist.is_initialized():
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(status)
@@ -84,6 +94,8 @@ class StopSignal:
 
     def requested(self) -> bool:
         """Whether any process was asked to stop. All processes must ask together."""
+        from helper.processes import any_process  # a script that reads JSON should not wait for torch to load
+
         return any_process(self._requested)
 
     def nothing_to_save(self) -> None:

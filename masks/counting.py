@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -35,6 +36,11 @@ def relu_totals(model: nn.Module) -> tuple[int, int]:
 def masks_of(model: nn.Module) -> dict[str, Tensor]:
     """The mask of every layer as bool (C, H, W), to be read only: positions of a mask over channels share memory."""
     return {name: site.mask.expand(site.map_shape) for name, site in relu_sites(model).items()}
+
+
+def mask_arrays(model: nn.Module) -> dict[str, np.ndarray]:
+    """`masks_of` as arrays, for reporting."""
+    return {name: mask.cpu().numpy() for name, mask in masks_of(model).items()}
 
 
 def hamming_distance(masks: Mapping[str, Tensor], others: Mapping[str, Tensor]) -> float:

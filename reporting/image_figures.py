@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,9 +10,7 @@ from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
-from torch import Tensor, nn
 
-from models.layers import MaskedReLU, relu_sites
 from reporting.figure_style import DROPPED, INK, KEPT, PAGE, SERIES, literal, styled
 
 MAPS = 4  # layers that fit side by side on a page
@@ -21,28 +19,27 @@ TILES = 4  # channel masks along a side of a montage
 
 @dataclass(frozen=True)
 class Example:
-    """One column of `example_images`: B images (B, 3, S, S) in [0, 1], and what the network says to each."""
+    """One column of `example_images`: B images, float (B, 3, S, S) in [0, 1], and what the network says to each."""
 
     title: str
-    images: Tensor | np.ndarray
+    images: np.ndarray
     predictions: Sequence[str]
     correct: Sequence[bool]
 
 
 @styled
-def mask_maps(model: nn.Module, layers: Sequence[str] | None = None) -> Figure:
+def mask_maps(masks: Mapping[str, np.ndarray], layers: Sequence[str] | None = None) -> Figure:
     """Where layers keep their ReLUs: above, the share of channels that do at each pixel; below, single channels.
 
-    `layers` are names from relu_sites(model); without them, four from the first to the last.
+    `masks`: bool (C, H, W) by layer, in forward order. `layers`: which to show; without them, four from the first to
+    the last.
     """
-    sites = relu_sites(model)
-    names = list(layers or spread(list(sites), MAPS))
+    names = list(layers or spread(list(masks), MAPS))
     width = PAGE * len(names) / MAPS
     figure = Figure(figsize=(width, 4.15 * PAGE / MAPS / 1.75), layout="constrained")
     grid = figure.subplots(2, len(names), squeeze=False)
     for column, name in enumerate(names):
-        site = sites[name]
-        mask = site.mask.expand(site.map_shape).cpu().numpy()
+        mask = masks[name]
         above, below = grid[:, column]
         share = 100 * mask.mean(0)
         picture = above.imshow(share, cmap="cividis", vmin=0, vmax=share.max() or 100, interpolation="nearest")
@@ -57,7 +54,7 @@ def mask_maps(model: nn.Module, layers: Sequence[str] | None = None) -> Figure:
         colours = ListedColormap([DROPPED, KEPT])
         below.imshow(montage(mask[channels]), cmap=colours, vmin=0, vmax=1, interpolation="nearest")
         below.set_xlabel(f"{len(channels)} of {len(mask)} channels", fontsize=7)
-        above.set_title(title_of(name, site), loc="left", fontsize=7.5)
+        above.set_title(title_of(name, mask), loc="left", fontsize=7.5)
         for axes in (above, below):
             axes.set(xticks=[], yticks=[])
             axes.spines[:].set_visible(False)
@@ -66,8 +63,8 @@ def mask_maps(model: nn.Module, layers: Sequence[str] | None = None) -> Figure:
     return figure
 
 
-def title_of(name: str, site: MaskedReLU) -> str:
-    return f"{name}\n{site.kept:,} of {site.total:,} ({100 * site.kept / site.total:.1f} %)"
+def title_of(name: str, mask: np.ndarray) -> str:
+    return f"{name}\n{mask.sum():,} of {mask.size:,} ({100 * mask.mean():.1f} %)"
 
 
 def spread(items: Sequence, count: int) -> list:
