@@ -38,6 +38,7 @@ from evaluation.options import (
     chosen_corruptions,
     evaluation_attacks,
 )
+from evaluation.results import network_results
 from evaluation.self_checks import warnings_of
 from helper import command_line
 from helper.command_line import add_run_options
@@ -51,7 +52,7 @@ from models import STUDENTS
 from models.branches import add_branch_options, branch_count
 from models.restore import checkpoint_branches, checkpoint_dataset, load_model
 from reporting.figures import example_images, mask_maps, run_figures, save_figures
-from reporting.results import base_results, read_results
+from reporting.results import read_results
 from reporting.tables import corruption_table, counted, results_csv, results_table
 
 MODES = {False: "Normal_Network", True: "Custom_Network"}  # by whether the model is a masked student
@@ -153,7 +154,7 @@ def main(args: argparse.Namespace) -> None:
         accuracy |= errors
 
     # Results
-    results = base_results(
+    results = network_results(
         Path(__file__).name,
         plain_arguments(vars(args)),
         processes,

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
-from attacks.attack import ATTACK_TITLES
 from reporting.figures import severities_of
 
 
@@ -63,11 +62,13 @@ def run_list(runs: Sequence[Run]) -> str:
 
 
 def attack_in_words(attack: dict) -> str:
-    """'PGD-20 at 8/255, 5 restarts'."""
-    steps = f"-{attack['steps']}" if attack["name"] == "pgd" else ""
-    starts = f", {attack['restarts']} restarts" if attack["name"] == "pgd" and attack.get("restarts", 1) > 1 else ""
-    eps = Fraction(attack["eps"]).limit_denominator(255)
-    return f"{ATTACK_TITLES.get(attack['name'], attack['name'])}{steps} at {eps}{starts}"
+    """'PGD-20 at 8/255, 5 restarts'; 'PGD-20 (L2) at 0.5'."""
+    name, space, more = attack["title"].partition(" ")
+    steps = f"-{attack['steps']}" if attack.get("steps", 0) > 1 else ""
+    starts = f", {attack['restarts']} restarts" if attack.get("restarts", 1) > 1 else ""
+    # Pixel values have 255 steps; lengths over many of them have none.
+    eps = Fraction(attack["eps"]).limit_denominator(255) if attack["norm"] == "Linf" else f"{attack['eps']:g}"
+    return f"{name}{steps}{space}{more} at {eps}{starts}"
 
 
 def corruptions_in_words(results: dict) -> str | None:

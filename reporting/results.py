@@ -9,32 +9,36 @@ from statistics import mean
 
 from helper.machine import versions
 
-from attacks.attack import AttackSettings
 from helper.errors import UserError
-from helper.processes import Processes
-from masks.counting import describe_relus
-from models.layers import Network
 from reporting.tables import METRICS
 
 SCHEMA = "rlnet-results-2"
+# Of files from before attacks told their own titles; all are in the L-infinity ball, the weakest first.
+FORMER_TITLES = {"fgsm": "FGSM", "pgd": "PGD", "autoattack": "AutoAttack"}
 
 
 def base_results(
     script: str,
     record: Mapping[str, object],
-    processes: Processes,
-    model: Network,
     *,
-    model_name: str,
+    model: str,
     dataset: str,
-    branches: Sequence[int],
-    attack: AttackSettings | None,
+    image_size: int,
+    branches: int,
+    trained_branches: Sequence[int],
+    relus: Mapping[str, object],
+    attack: Mapping[str, object] | None,
+    attack_titles: Mapping[str, str],
     accuracy: dict,
+    processes: int,
+    device: str,
     seconds: float,
 ) -> dict:
     """What every script reports. `record`: its options, as `plain_arguments` has them.
 
-    `accuracy` is {'images', 'CA': {branch: %}, 'AdvA': {branch: %}, ...}.
+    `relus`: {'kept', 'total', 'layers'}; `attack`: name, title, norm and numbers of that behind AdvA; `attack_titles`:
+    {name: title} of all that were run, the weakest first; `accuracy`:
+    {'images', 'CA': {branch: %}, 'AdvA': {branch: %}, ...}.
 
     `oracle` is the published protocol, in which somebody who knows which images are attacked picks the branch;
     `single_branch` gives the same weights without that knowledge: the branch whose metrics have the best mean.
@@ -42,21 +46,22 @@ def base_results(
     return {
         "schema": SCHEMA,
         "script": script,
-        "model": model_name,
+        "model": model,
         "dataset": dataset,
-        "image_size": model.spec.image_size,
-        "branches": model.spec.branches,
-        "trained_branches": list(branches),
-        "attack": attack.record() if attack else None,
+        "image_size": image_size,
+        "branches": branches,
+        "trained_branches": list(trained_branches),
+        "attack": dict(attack) if attack else None,
+        "attack_titles": dict(attack_titles),
         "accuracy": accuracy,
         "oracle": {metric: accuracy[metric][str(branch)] for metric, branch in oracle_branches(accuracy).items()},
         "single_branch": best_single_branch(accuracy),
         "corrupted_images": None,
-        "relus": describe_relus(model),
+        "relus": dict(relus),
         "warnings": [],
         "seed": record["seed"],
-        "processes": processes.count,
-        "device": processes.device.type,
+        "processes": processes,
+        "device": device,
         "versions": versions(),
         "wall_time_s": round(seconds, 1),
         "args": dict(record),
@@ -78,13 +83,33 @@ def best_single_branch(accuracy: dict) -> dict:
 
 def read_results(path: str | Path) -> dict:
     """A results file, or that of a run folder. Raises UserError for one that is missing, damaged or of another kind."""
-    return read_report(
+    results = read_report(
         path,
         "results.json",
         SCHEMA,
         where="a run folder or its results.json",
         remedy="run the script that wrote it again",
     )
+    try:
+        return up_to_date(results)
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        raise UserError(f"{path}: results.json lacks what it should hold ({type(error).__name__}: {error})") from error
+
+
+def up_to_date(results: dict) -> dict:
+    """Results of any version of this schema, as they are written today."""
+    attack = results.get("attack") and with_title(results["attack"])
+    titles = results.get("attack_titles")
+    if titles is None:
+        found = [*(results["accuracy"].get("attacks") or {}), *([attack["name"]] if attack else [])]
+        known = [name for name in FORMER_TITLES if name in found]
+        titles = {name: FORMER_TITLES.get(name, name) for name in (*known, *sorted({*found} - {*known}))}
+    return results | {"attack": attack, "attack_titles": titles}
+
+
+def with_title(attack: dict) -> dict:
+    """What is recorded of an attack, with the title and the norm that earlier records lack."""
+    return {"title": FORMER_TITLES.get(attack["name"], attack["name"]), "norm": "Linf"} | attack
 
 
 def read_report(path: str | Path, name: str, schema: str, *, where: str, remedy: str) -> dict:

@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from statistics import mean
 
-from attacks.attack import ATTACK_TITLES
 from reporting.comparability import Run, attack_in_words, baseline_in_words, corruptions_in_words, incomparable
 from reporting.figures import (
     accuracy_against_relus,
@@ -33,7 +32,6 @@ CAPTIONS = {
 GLOSSARY = (
     ("CA", "clean accuracy in %, on unchanged images"),
     ("NPA", "natural-perturbation accuracy in %: the mean over 15 corruptions and all severities"),
-    ("FGSM, PGD, AutoAttack", "accuracy in % under that attack (AdvA), made through the very branch that predicts"),
     (
         "mCE, rel. mCE",
         "mean corruption error, and its rise over clean images, each in % of a baseline's; lower is better",
@@ -53,7 +51,7 @@ class Comparison:
     overview: Table
     branches: Table
     figures: list[PageFigure]
-    glossary: Sequence[tuple[str, str]] = GLOSSARY
+    glossary: Sequence[tuple[str, str]]
 
 
 @dataclass(frozen=True)
@@ -77,12 +75,15 @@ def comparison(runs: Sequence[Run]) -> Comparison:
         overview=overview_table(runs),
         branches=branch_table(runs),
         figures=comparison_figures(runs) if len(runs) > 1 else [],
+        glossary=glossary(runs),
     )
 
 
-def attack_names(results: dict) -> list[str]:
-    main = [results["attack"]["name"]] if results.get("attack") else []
-    return list(dict.fromkeys([*(results["accuracy"].get("attacks") or {}), *main]))
+def glossary(runs: Sequence[Run]) -> list[tuple[str, str]]:
+    """Every column title with its meaning; the attacks' after those of clean images."""
+    titles = ", ".join(attack_titles(runs).values())
+    under = [(titles, "accuracy in % under that attack (AdvA), made through the very branch that predicts")]
+    return [*GLOSSARY[:2], *(under if titles else []), *GLOSSARY[2:]]
 
 
 def accuracy_of(results: dict, metric: str, branch: str | int) -> float | None:
@@ -96,10 +97,26 @@ def accuracy_of(results: dict, metric: str, branch: str | int) -> float | None:
 
 def metrics_of(runs: Sequence[Run]) -> dict[str, str]:
     """Key and title of every metric that a run may have, in the order of the columns."""
-    found = {name for run in runs for name in attack_names(run.results)}
-    attacks = [name for name in ATTACK_TITLES if name in found] + sorted(found - ATTACK_TITLES.keys())
-    titles = CLEAN_METRICS | {name: ATTACK_TITLES.get(name, name) for name in attacks}
+    attacks = attack_titles(runs)
+    titles = CLEAN_METRICS | attacks
     return {name: titles[name] for name in ("CA", "NPA", *attacks, "mCE", "relative_mCE")}
+
+
+def attack_titles(runs: Sequence[Run]) -> dict[str, str]:
+    """{name: title} of every run's attacks, the weakest first, as each of the runs has them."""
+    orders = [list(run.results["attack_titles"]) for run in runs]
+    titles = {name: title for run in runs for name, title in run.results["attack_titles"].items()}
+    left, found = list(titles), {}
+    while left:
+        # The first that no run has after another one that is left; were two at odds, the first.
+        weakest = next((name for name in left if not any(before(order, name) & {*left} for order in orders)), left[0])
+        found[weakest] = titles[weakest]
+        left.remove(weakest)
+    return found
+
+
+def before(order: Sequence[str], name: str) -> set[str]:
+    return set(order[: order.index(name)]) if name in order else set()
 
 
 def overview_table(runs: Sequence[Run]) -> Table:

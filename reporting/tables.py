@@ -7,7 +7,6 @@ import io
 from collections.abc import Mapping
 from statistics import mean
 
-from attacks.attack import ATTACK_TITLES
 from dataset.corruptions import CORRUPTIONS
 from helper.text import percent, table
 
@@ -19,12 +18,13 @@ CORRUPTION_ERRORS = {"mCE": "mCE", "relative_mCE": "relative mCE"}
 def results_table(results: dict) -> str:
     """Accuracy of every branch of every checkpoint in a results file, and what to make of the branches."""
     entries = results.get("checkpoints") or [{"file": results["checkpoint"], "accuracy": results["accuracy"]}]
-    columns = accuracy_columns(entries[0]["accuracy"])
+    titles = results["attack_titles"]
+    columns = accuracy_columns(entries[0]["accuracy"], titles)
     rows = [["checkpoint", "branch", *columns]]
     for entry in entries:
         for branch in entry["accuracy"]["CA"]:
             name = entry["file"].rpartition("/")[2]
-            values = accuracy_columns(entry["accuracy"]).values()
+            values = accuracy_columns(entry["accuracy"], titles).values()
             rows.append([name, branch, *(percent(value.get(branch)) for value in values)])
     relus = results["relus"]
     share = 100 * relus["kept"] / relus["total"]
@@ -43,13 +43,13 @@ def results_table(results: dict) -> str:
     return "\n".join(lines)
 
 
-def accuracy_columns(accuracy: dict) -> dict[str, dict[str, float]]:
+def accuracy_columns(accuracy: dict, attack_titles: Mapping[str, str]) -> dict[str, dict[str, float]]:
     """{title: {branch: value}} of everything that one number a branch tells."""
     columns = {"CA %": accuracy["CA"]}
     if accuracy.get("NPA"):
         columns["NPA %"] = accuracy["NPA"]
     attacks = accuracy.get("attacks") or {}
-    for name, title in ATTACK_TITLES.items():
+    for name, title in attack_titles.items():
         if name in attacks:
             columns[f"{title} %"] = attacks[name]
     if not attacks and accuracy.get("AdvA"):

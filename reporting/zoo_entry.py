@@ -10,6 +10,7 @@ from pathlib import Path
 from helper.errors import UserError
 from helper.run_folder import FREE_OPTIONS, differing_options
 from helper.zoo import PREFIX
+from reporting.results import with_title
 from reporting.tables import METRICS
 
 ZOO_METRICS = (*METRICS, "AutoAttack")
@@ -90,7 +91,7 @@ def measured_accuracy(evaluations: Sequence[dict]) -> dict:
         if values["AdvA"]:
             found["attacks"]["AdvA"] = results["attack"]
         if values["AutoAttack"]:
-            found["attacks"]["AutoAttack"] = {"name": "autoattack", "eps": results["args"]["eps"]}
+            found["attacks"]["AutoAttack"] = with_title({"name": "autoattack", "eps": results["args"]["eps"]})
         if values["NPA"]:
             found["corrupted_images"] = without_paths(results["corrupted_images"])
         found["warnings"] += [without_folders(sentence) for sentence in results["warnings"]]

@@ -12,6 +12,7 @@ from helper.files import replace_file, write_json
 from helper.text import percent
 from helper.zoo import INDEX, PREFIX, read_index, zoo_folder
 from reporting.comparability import attack_in_words, corruptions_in_words
+from reporting.results import with_title
 from reporting.zoo_entry import ZOO_METRICS
 
 HEAD = """# Trained networks
@@ -92,7 +93,7 @@ def _remark(entry: dict) -> str:
         entry["interpolation"] and f"between its branches at t = {entry['interpolation']['t']:g}",
         teacher and f"teacher {PREFIX}{teacher}",
         entry["select_on"] and f"epoch selected on {entry['select_on']}",
-        *(f"{metric}: {attack_in_words(attack)}" for metric, attack in entry["attacks"].items()),
+        *(f"{metric}: {attack_in_words(with_title(attack))}" for metric, attack in entry["attacks"].items()),
         corrupted and f"NPA: corruptions {corruptions_in_words(entry)}",
         entry["commit"] and f"commit {entry['commit'][:10]}",
         entry["note"],

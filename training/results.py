@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from reporting.results import base_results
+from evaluation.results import network_results
 from training.judging import trained_branches
 from training.overfitting import overfitting_warning
 from training.plan import Plan
@@ -14,7 +14,7 @@ from training.step import Task
 
 def training_results(script: str, plan: Plan, task: Task, progress: Progress, checkpoints: Sequence[dict]) -> dict:
     """The results of a training run; its headline is the first selected checkpoint, the one that users pass on."""
-    results = base_results(
+    results = network_results(
         script,
         plan.record,
         task.processes,

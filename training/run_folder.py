@@ -12,6 +12,7 @@ from helper.files import lock_folder, replace_file, write_json
 from helper.processes import Processes, on_main_process
 from helper.run_folder import differing_options
 from masks.options import search_defaults
+from reporting.results import read_results
 from training.plan import RunIdentity
 
 
@@ -85,7 +86,7 @@ class RunFolder:
     def finished_results(self, epochs: int) -> dict | None:
         """The results of the run that we were to go on with, where its `epochs` are done and nothing is left to do."""
         if self.checkpoint and self.checkpoint["epoch"] == epochs and self.results.exists():
-            return json.loads(self.results.read_text())
+            return read_results(self.results)
         return None
 
     def open_logs(self, first_epoch: int) -> None:

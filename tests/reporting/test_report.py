@@ -204,6 +204,43 @@ def test_bad_input_is_one_line_and_nothing_written(content: str | None, message:
     assert not (tmp_path / "report.html").exists()
 
 
+def test_titles_of_attacks_come_from_the_files_the_weakest_first(tmp_path: Path):
+    """An earlier file holds names alone; the order of columns agrees with that of every run."""
+    l2 = {"name": "pgd_l2", "title": "PGD (L2)", "norm": "L2", "eps": 0.5, "step_size": 0.1, "steps": 20, "restarts": 2}
+    found = {
+        "images": 100,
+        "CA": {"0": 90.0},
+        "AdvA": {"0": 20.0},
+        "attacks": {"new": {"0": 30.0}, "pgd_l2": {"0": 20.0}},
+    }
+    titles = {"new": "New", "pgd_l2": "PGD (L2)"}
+    branch = {"oracle": {"CA": 90.0}, "single_branch": {"branch": 0}}
+    earlier = {
+        "images": 100,
+        "CA": {"0": 90.0},
+        "AdvA": {"0": 20.0},
+        "attacks": {"pgd": {"0": 20.0}, "fgsm": {"0": 30.0}},
+    }
+    runs = [
+        write_run(tmp_path / "earlier", accuracy=earlier, **branch),
+        write_run(tmp_path / "l2", accuracy=found, attack=l2, attack_titles=titles, **branch),
+    ]
+    text = build(tmp_path / "report.html", *runs)
+    assert [cell[2] for cell in Page(text).tables[1][0]][2:] == ["CA %", "FGSM %", "PGD %", "New %", "PGD (L2) %"]
+    for words in ("PGD-20 at 8/255 in run 1", "PGD-20 (L2) at 0.5, 2 restarts in run 2", "FGSM, PGD, New, PGD (L2)"):
+        assert words in Page(text).text
+
+
+def test_a_page_is_made_without_torch(folders: list[Path], tmp_path: Path):
+    words = (
+        "import sys, report, reporting.zoo_page; report.main(report.parse_args(sys.argv[1:])); "
+        "reporting.zoo_page.zoo_page([]); print({'torch', 'torchvision'} & sys.modules.keys())"
+    )
+    command = [sys.executable, "-c", words, *map(str, folders), "--out", str(tmp_path / "report.html")]
+    said = subprocess.check_output(command, cwd=ROOT, text=True)
+    assert said.splitlines()[-1] == "set()"
+
+
 def test_the_script_ends_with_status_2(tmp_path: Path):
     command = [sys.executable, "report.py", str(tmp_path), "--out", str(tmp_path / "report.html")]
     ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)

@@ -1,0 +1,45 @@
+"""What every script reports of a network: reporting/results.py from the network itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+
+from attacks.attack import ATTACK_TITLES, AttackSettings
+from helper.processes import Processes
+from masks.counting import describe_relus
+from models.layers import Network
+from reporting.results import base_results, with_title
+
+
+def network_results(
+    script: str,
+    record: Mapping[str, object],
+    processes: Processes,
+    model: Network,
+    *,
+    model_name: str,
+    dataset: str,
+    branches: Sequence[int],
+    attack: AttackSettings | None,
+    accuracy: dict,
+    seconds: float,
+) -> dict:
+    """`base_results` of `model`, of which `branches` were trained."""
+    names = [*accuracy.get("attacks", {}), *([attack.name] if attack else [])]
+    return base_results(
+        script,
+        record,
+        model=model_name,
+        dataset=dataset,
+        image_size=model.spec.image_size,
+        branches=model.spec.branches,
+        trained_branches=branches,
+        relus=describe_relus(model),
+        attack=with_title(asdict(attack)) if attack else None,
+        attack_titles={name: ATTACK_TITLES[name] for name in names},
+        accuracy=accuracy,
+        processes=processes.count,
+        device=processes.device.type,
+        seconds=seconds,
+    )
