@@ -37,7 +37,7 @@ def network_results(
         trained_branches=branches,
         relus=describe_relus(model),
         attack=with_title(asdict(attack)) if attack else None,
-        attack_titles={name: ATTACK_TITLES[name] for name in names},
+        attack_titles={name: ATTACK_TITLES.get(name, name) for name in names},
         accuracy=accuracy,
         processes=processes.count,
         device=processes.device.type,
