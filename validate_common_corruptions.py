@@ -166,7 +166,6 @@ def main(args: argparse.Namespace) -> None:
         accuracy=accuracy,
         seconds=perf_counter() - started,
     )
-    results["attack_titles"] = {attack.name: attack.entry.title for attack in attacks}
     results |= {"checkpoint": str(args.path), "checkpoint_sha256": measured.digest}
     results["measured_on"] = "heldout" if heldout else "test"
     results["corrupted_images"] = asdict(corrupted.provenance) if corrupted else None

@@ -17,9 +17,6 @@ from attacks.ascent import cross_entropy_per_image, sample_noise
 from helper.errors import UserError
 from helper.registry import discover
 
-# For reporting, until it reads titles from results.
-ATTACK_TITLES = {"fgsm": "FGSM", "pgd": "PGD", "autoattack": "AutoAttack"}
-
 Logits = Callable[[Tensor], Tensor]
 Loss = Callable[[Tensor, Tensor], Tensor]
 Start = Callable[[], Tensor]

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 
-from attacks.attack import ATTACK_TITLES, AttackSettings
+from attacks.attack import AttackSettings, attack_named
 from helper.processes import Processes
 from masks.counting import describe_relus
 from models.layers import Network
-from reporting.results import base_results, with_title
+from reporting.results import base_results
 
 
 def network_results(
@@ -36,8 +35,8 @@ def network_results(
         branches=model.spec.branches,
         trained_branches=branches,
         relus=describe_relus(model),
-        attack=with_title(asdict(attack)) if attack else None,
-        attack_titles={name: ATTACK_TITLES.get(name, name) for name in names},
+        attack=attack.record() if attack else None,
+        attack_titles={name: attack_named(name).title for name in names},
         accuracy=accuracy,
         processes=processes.count,
         device=processes.device.type,
