@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from attacks.ascent import cross_entropy_per_image, sample_noise
 from attacks.attack import AttackSettings
+from distiller_zoo.attention import ENTRY as ATTENTION
 from distiller_zoo.attention import attention_loss
 from distiller_zoo.kd import kl_divergence
 from distiller_zoo.modes import Weights
@@ -102,5 +103,5 @@ class PlainStep:
         loss = weights.gamma * entropy + weights.alpha * sum(divergences) / 3
         if self.stage == 2:
             maps = {"clean": taught[1], "aug": self.ask_teacher(aug)[1]}
-            loss += weights.beta * sum(attention_loss(answers[view][1], maps[view]) for view in maps) / 2
+            loss += ATTENTION.weight.default * sum(attention_loss(answers[view][1], maps[view]) for view in maps) / 2
         return loss

@@ -1,18 +1,18 @@
 """What every `--robust_train_mode` compares with what: a mode is a list of weighted terms.
 
 A term is `weight * mean over its view of kind(student, target)`. To add a mode, write one function here and enter it in
-MODES; to add a kind of loss, write its file beside this one and name it in training/objective.py.
+MODES; to add a kind of loss, or a '+token', write its file beside this one, as distiller_zoo/loss.py says.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
 class Term:
-    """`kind`: 'ce', 'kl' or 'at'. `view`: 'clean', 'aug' or 'adv'. `target`: what the student's output is to match."""
+    """`kind`: the name of a loss. `view`: 'clean', 'aug' or 'adv'. `target`: what the student's output is to match."""
 
     weight: float
     kind: str
@@ -34,24 +34,29 @@ OWN_CLEAN = "own_clean"  # the model itself on the clean originals of these imag
 
 @dataclass(frozen=True)
 class Weights:
-    """--gamma, --alpha, --beta, --kd_T and --trades_lambda."""
+    """--gamma, --alpha, --kd_T and --trades_lambda. `own`: weights that one loss has to itself, by their options'
+    names, where they are not the default.
+    """
 
     gamma: float = 0.5
     alpha: float = 0.5
-    beta: float = 1000.0
     temperature: float = 4.0
     trades_lambda: float = 6.0
+    own: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Mode:
-    """`terms(views, weights)` is the mode by itself, `distilled(views, weights)` the part that '+ce' averages."""
+    """`terms(views, weights)` is the mode by itself, `distilled(views, weights)` the part that '+ce' averages.
+
+    `tokens`: those that it has without being asked.
+    """
 
     terms: Callable[[Sequence[str], Weights], list[Term]]
     distilled: Callable[[Sequence[str], Weights], list[Term]]
     attack_target: str = LABELS
     adversarial: bool = True
-    attention: bool = False
+    tokens: tuple[str, ...] = ()
 
 
 def mean_ce(views: Sequence[str], weight: float = 1.0) -> list[Term]:
@@ -66,11 +71,6 @@ def _kl(views: Sequence[str], weights: Weights, target: str = TEACHER) -> list[T
 
 def scaled(terms: Sequence[Term], weight: float) -> list[Term]:
     return [Term(weight * term.weight, term.kind, term.view, term.target, term.temperature) for term in terms]
-
-
-def with_ce(mode: Mode, views: Sequence[str], weights: Weights) -> list[Term]:
-    """'+ce': gamma * mean CE + alpha * the mode's own distillation (KL over views for `pgd`, which has none)."""
-    return mean_ce(views, weights.gamma) + scaled(mode.distilled(views, weights), weights.alpha)
 
 
 def _none(views: Sequence[str], weights: Weights) -> list[Term]:
@@ -115,7 +115,7 @@ def _rslad_distilled(views: Sequence[str], weights: Weights) -> list[Term]:
 
 
 MODES = {
-    "none": Mode(_none, _kl, adversarial=False, attention=True),
+    "none": Mode(_none, _kl, adversarial=False, tokens=("attn",)),
     "pgd": Mode(_pgd, _kl),
     "kl": Mode(_kl, _kl, adversarial=False),
     "ard": Mode(_ard, _ard_distilled),
@@ -128,4 +128,3 @@ TEACHER_MODES = {
     "pgd": MODES["pgd"],
     "trades": MODES["trades"],
 }
-ATTENTION_TOKENS = {"attn": "clean", "augattn": "aug", "advattn": "adv"}

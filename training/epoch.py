@@ -34,7 +34,7 @@ def train_one_epoch(
     task, meter = update.task, update.meter
     task.student.train()
     batches = to_device(loader, task.processes.device, channels_last=task.acceleration.channels_last)
-    started, seen = perf_counter(), 0
+    started, seen, terms = perf_counter(), 0, {term.name for term in task.objective.terms}
     rate = schedule(epoch + max(first_step - 1, 0) / steps)
     bar = tqdm(total=steps, initial=first_step, desc=description, unit="batch", **bar_options(task.processes))
     with task.acceleration.training(), bar:
@@ -45,9 +45,7 @@ def train_one_epoch(
             update(batch, epoch, rate)
             seen += len(batch["label"]) * task.processes.count
             if step % print_every == 0 or step == steps:
-                shown = {
-                    name: value for name, value in meter.means().items() if not name.startswith(("ce", "kl", "at_"))
-                }
+                shown = {name: value for name, value in meter.means().items() if name not in terms}
                 bar.set_postfix({**shown, "images/s": seen / (perf_counter() - started)}, refresh=False)
             bar.update()
             if stop_after(step):

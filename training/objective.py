@@ -7,58 +7,22 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from attacks.ascent import cross_entropy_per_image
-from distiller_zoo.attention import attention_loss
 from distiller_zoo.kd import kl_divergence
+from distiller_zoo.loss import Output, losses, tokens
 from distiller_zoo.modes import (
-    ATTENTION_TOKENS,
     LABELS,
     MODES,
-    TEACHER,
     TEACHER_CLEAN,
     TEACHER_MODES,
+    Mode,
     Term,
     Weights,
-    scaled,
-    with_ce,
 )
 from helper.errors import UserError
-from helper.precision import at_least_float32
 
 VIEWS = ("clean", "aug", "adv")
-
-
-@dataclass(frozen=True)
-class Output:
-    """Logits (B, classes) and stage features of one view."""
-
-    logits: Tensor
-    features: Sequence[Tensor]
-
-    def rows(self, rows: slice) -> Output:
-        return Output(self.logits[rows], [feature[rows] for feature in self.features])
-
-
-def _cross_entropy(term: Term, output: Output, labels: Tensor) -> Tensor:
-    return F.cross_entropy(output.logits, labels)
-
-
-def _divergence(term: Term, output: Output, target: Output) -> Tensor:
-    return kl_divergence(output.logits, target.logits, term.temperature).mean()
-
-
-def _attention(term: Term, output: Output, target: Output) -> Tensor:
-    features, targets = (map(at_least_float32, part.features) for part in (output, target))
-    return attention_loss(list(features), list(targets))
-
-
-KINDS: dict[str, Callable[[Term, Output, Tensor | Output], Tensor]] = {
-    "ce": _cross_entropy,
-    "kl": _divergence,
-    "at": _attention,
-}
 
 
 @dataclass(frozen=True)
@@ -94,7 +58,7 @@ class Objective:
         self, outputs: Mapping[str, Output], targets: Callable[[Term], Tensor | Output]
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss, and every term before its weight by name; `targets(term)` gives what a term is held to."""
-        values = [KINDS[term.kind](term, outputs[term.view], targets(term)) for term in self.terms]
+        values = [losses()[term.kind].compare(term, outputs[term.view], targets(term)) for term in self.terms]
         loss = torch.stack([term.weight * value for term, value in zip(self.terms, values, strict=True)]).sum()
         return loss, {term.name: value for term, value in zip(self.terms, values, strict=True)}
 
@@ -104,47 +68,56 @@ def parse_objective(
 ) -> Objective:
     """The objective that a mode names, given the views at hand; None stands for the stage's default.
 
-    Without a teacher (stage 0) the modes are none, pgd and trades; with one they are those of MODES, with the tokens
-    ce, attn, augattn and advattn added by '+'. `weights.beta` 0 leaves the attention terms out.
+    Without a teacher (stage 0) the modes are none, pgd and trades; with one they are those of MODES, with the tokens of
+    losses added by '+'. A weight of 0 leaves a loss out.
     Raises UserError for an unknown token and for one that names a view that is not there.
     """
-    known = MODES if with_teacher else TEACHER_MODES
-    extras = {"ce", *ATTENTION_TOKENS} if with_teacher else set()
+    known, extras = (MODES, tokens()) if with_teacher else (TEACHER_MODES, {})
     mode = mode or ("pgd" if attack else "none")
-    tokens = mode.split("+")
-    for token in tokens:
-        if token not in known and token not in extras:
+    words = mode.split("+")
+    for word in words:
+        if word not in known and word not in extras:
             added = f", with +{', +'.join(sorted(extras))}" if extras else " (there is no teacher to distil from)"
-            raise UserError(f"--robust_train_mode {mode}: unknown token '{token}'; modes are {', '.join(known)}{added}")
-    bases = [token for token in tokens if token in known]
-    if len(bases) > 1 or len(set(tokens)) < len(tokens):
+            raise UserError(f"--robust_train_mode {mode}: unknown token '{word}'; modes are {', '.join(known)}{added}")
+    bases = [word for word in words if word in known]
+    if len(bases) > 1 or len(set(words)) < len(words):
         raise UserError(f"--robust_train_mode {mode}: name one mode of {', '.join(known)}, and every token once")
     base = bases[0] if bases else ("pgd" if attack else "none")
     chosen = known[base]
     views = [view for view, there in zip(VIEWS, (True, augmix, attack), strict=True) if there]
 
-    def need(token: str, view: str) -> None:
-        if view not in views:
+    def need(word: str, view: str | None) -> None:
+        if view not in (None, *views):
             option = "--augment_mode augmix" if view == "aug" else "--attack_mode pgd"
-            raise UserError(f"--robust_train_mode {mode}: '{token}' needs the {view} view; add {option}")
+            raise UserError(f"--robust_train_mode {mode}: '{word}' needs the {view} view; add {option}")
 
-    if chosen.adversarial:
-        need(base, "adv")
+    need(base, "adv" if chosen.adversarial else None)
     if base == "none" and attack:
         raise UserError(f"--robust_train_mode {mode}: 'none' trains without adversarial images; use --attack_mode none")
-    terms = with_ce(chosen, views, weights) if "ce" in tokens else chosen.terms(views, weights)
-    attention = [token for token in ATTENTION_TOKENS if token in tokens or (token == "attn" and chosen.attention)]
-    for token in attention:
-        need(token, ATTENTION_TOKENS[token])
-    if weights.beta:
-        attended = [Term(1 / len(attention), "at", ATTENTION_TOKENS[token], TEACHER) for token in attention]
-        terms = terms + scaled(attended, weights.beta)
+    terms = chosen.terms(views, weights)
+    for loss in losses().values() if extras else ():
+        named = [token for token in loss.tokens if token in {*words, *chosen.tokens}]
+        for token in named:
+            need(token, loss.tokens[token])
+        if named:
+            terms = loss.extend(terms, named, chosen, views, weights)
+    return _checked(mode, terms, chosen, weights)
+
+
+def _checked(mode: str, terms: Sequence[Term], chosen: Mode, weights: Weights) -> Objective:
+    """The objective of the terms that count. Raises UserError where none does, or one counts against another."""
     terms = [term for term in terms if term.weight]
     if any(term.weight < 0 for term in terms):
         raise UserError(
             f"--robust_train_mode {mode}: --alpha {weights.alpha} is above 1: the clean view would count < 0"
         )
     if not terms:
-        raise UserError(f"--robust_train_mode {mode}: gamma, alpha and beta leave no term in the loss")
+        raise UserError(f"--robust_train_mode {mode}: its weights leave no term in the loss")
     temperature = weights.temperature if chosen.attack_target == TEACHER_CLEAN else 1.0
     return Objective(tuple(terms), chosen.attack_target, temperature)
+
+
+def mode_help() -> str:
+    """What --robust_train_mode says of the modes and tokens there are."""
+    added = [f"+{', +'.join(loss.tokens)}: {loss.summary}" for loss in losses().values() if loss.tokens]
+    return f"{', '.join(MODES)}; with {'; '.join(added)}"

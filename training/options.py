@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from attacks.attack import AttackSettings, attack_named, judge_of
 from attacks.options import NONE, add_attack_choice, settle_attack
 from dataset.options import add_data_options
+from distiller_zoo.loss import losses
 from distiller_zoo.modes import Weights
 from helper.command_line import (
     CHECKPOINT,
@@ -22,6 +23,7 @@ from helper.command_line import (
 from helper.errors import UserError
 from models.branches import add_branch_options
 from training.acceleration import AMP, COMPILE
+from training.objective import mode_help
 from training.plan import Optimisation
 from training.schedule import default_decay_epochs
 
@@ -150,17 +152,19 @@ def add_distillation_options(parser: Parser, *, distill: str) -> None:
     group.add_argument(
         "--robust_train_mode",
         metavar="MODE",
-        help="none, pgd, kl, ard, trades or rslad, with +ce, +attn, +augattn, +advattn; the README has the table "
-        "(default: pgd with an attack, none without)",
+        help=f"{mode_help()}. The README has the table (default: pgd with an attack, none without)",
     )
     group.add_argument("--gamma", type=number, default=0.5, help="weight of cross-entropy (default: 0.5)")
     group.add_argument("--alpha", type=number, default=0.5, help="weight of distillation (default: 0.5)")
-    group.add_argument("--beta", type=number, default=1000.0, help="weight of attention transfer (default: 1000)")
+    weighed = [loss for loss in losses().values() if loss.weight]
+    for weight in (loss.weight for loss in weighed):
+        text = f"{weight.help} (default: {weight.default:g})"
+        group.add_argument(f"--{weight.name}", type=number, default=weight.default, help=text)
     group.add_argument("--kd_T", type=number, default=4.0, help="temperature of distillation (default: 4)")
     group.add_argument("--trades_lambda", type=number, default=6.0, help="weight of the KL of mode trades (default: 6)")
     group.add_argument(
         "--distill",
-        choices=("kd", "attention"),
+        choices=["kd", *(loss.distill for loss in weighed if loss.distill)],
         default=distill,
         help=f"kd leaves the attention terms out (beta 0), attention uses them (default: {distill})",
     )
@@ -185,8 +189,12 @@ def loss_weights(args: argparse.Namespace, *, with_teacher: bool) -> Weights:
         return Weights(trades_lambda=args.trades_lambda)
     if args.kd_T <= 0:
         raise UserError(f"--kd_T {args.kd_T} is not above 0")
-    beta = args.beta if args.distill == "attention" else 0.0
-    return Weights(args.gamma, args.alpha, beta, args.kd_T, args.trades_lambda)
+    own = {
+        loss.weight.name: getattr(args, loss.weight.name) if loss.distill in (None, args.distill) else 0.0
+        for loss in losses().values()
+        if loss.weight
+    }
+    return Weights(args.gamma, args.alpha, args.kd_T, args.trades_lambda, own)
 
 
 def optimisation(args: argparse.Namespace) -> Optimisation:

@@ -13,7 +13,7 @@ import torch
 
 from dataset import dataset_spec
 from dataset.options import data_settings
-from distiller_zoo.modes import ATTENTION_TOKENS
+from distiller_zoo.loss import losses
 from helper.errors import UserError
 from helper.processes import Processes, on_main_process, restarts
 from helper.run_folder import plain_arguments, run_folder
@@ -142,9 +142,13 @@ def notes(plan: Plan) -> Iterator[str]:
     options, mode = plan.record, plan.record["robust_train_mode"]
     if options["augment_mode"] == "augmix" and "aug" not in plan.objective.views:
         yield f"mode {mode} has no term for the AugMix view; none is made"
-    attends = set(ATTENTION_TOKENS) & set(mode.split("+"))
-    if attends and plan.stage and (options["distill"] == "kd" or not options["beta"]):
-        yield "--distill kd sets beta to 0, so the attention terms are left out; --distill attention uses them"
+    for loss in losses().values() if plan.stage else ():
+        left_out = loss.distill and (options["distill"] != loss.distill or not options[loss.weight.name])
+        if left_out and set(loss.tokens) & set(mode.split("+")):
+            yield (
+                f"--distill kd sets {loss.weight.name} to 0, so the {loss.distill} terms are left out; "
+                f"--distill {loss.distill} uses them"
+            )
     if plan.stage == 1 and not plan.search:
         epochs = plan.optimisation.epochs
         yield f"{epochs} epochs leave none to search in; the mask stays as it was drawn at random"

@@ -19,7 +19,7 @@ from training import step
 from training.meter import EpochMeter
 from training.objective import parse_objective
 
-WEIGHTS = Weights(gamma=0.3, alpha=0.6, beta=700.0, temperature=3.0, trades_lambda=5.0)
+WEIGHTS = Weights(gamma=0.3, alpha=0.6, temperature=3.0, trades_lambda=5.0, own={"beta": 700.0})
 ATTACK = AttackSettings("pgd", 8 / 255, 2 / 255, 1)
 
 
@@ -284,5 +284,5 @@ def test_a_teacher_has_nobody_to_learn_from():
 
 
 def test_distill_kd_leaves_attention_out():
-    objective = parse_objective("rslad+attn", augmix=False, attack=True, weights=Weights(beta=0.0))
+    objective = parse_objective("rslad+attn", augmix=False, attack=True, weights=Weights(own={"beta": 0.0}))
     assert {term.kind for term in objective.terms} == {"kl"}

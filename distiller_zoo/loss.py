@@ -1,0 +1,78 @@
+"""What a loss is. `Loss`: an entry, all there is to know of one. One loss is one file of this folder, which holds its
+entry at the top level; options, help and objectives ask the entry, and no other file knows a token by its name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import ClassVar
+
+from torch import Tensor
+
+from distiller_zoo.modes import TEACHER, Mode, Term, Weights
+from helper.registry import discover
+
+
+@dataclass(frozen=True)
+class Output:
+    """Logits (B, classes) and stage features of one view."""
+
+    logits: Tensor
+    features: Sequence[Tensor]
+
+    def rows(self, rows: slice) -> Output:
+        return Output(self.logits[rows], [feature[rows] for feature in self.features])
+
+
+@dataclass(frozen=True)
+class Option:
+    """The option of the command line that weighs a loss: --`name`, a number from 0 up."""
+
+    name: str
+    default: float
+    help: str
+
+
+class Loss:
+    """A loss as the rest of the house knows it. Entries set what differs, and define `compare`.
+
+    name: the kind of its terms, and how figures call them. tokens: what adds it to a mode, '+token', and the view that
+    each looks at. target: what the student's output on that view is held to. weight: its option; None for a loss that
+    only modes use. distill: the value of --distill without which the weight is 0, where there is one.
+    """
+
+    name: str
+    summary: str
+    tokens: ClassVar[Mapping[str, str | None]] = {}
+    target: str = TEACHER
+    weight: Option | None = None
+    distill: str | None = None
+    order = 0
+
+    def compare(self, term: Term, output: Output, target: Tensor | Output) -> Tensor:
+        """The loss, a scalar: the student's output on one view, and the labels (B,) or an output of as many rows."""
+        raise NotImplementedError
+
+    def extend(
+        self, terms: list[Term], named: Sequence[str], mode: Mode, views: Sequence[str], weights: Weights
+    ) -> list[Term]:
+        """The terms of a mode when the tokens `named` are added: the mean over their views, weighed by the option."""
+        weight = weights.own.get(self.weight.name, self.weight.default)
+        own = [
+            Term(weight * (1 / len(named)), self.name, self.tokens[token], self.target, weights.temperature)
+            for token in named
+        ]
+        return [*terms, *own]
+
+
+@cache
+def losses() -> dict[str, Loss]:
+    """All losses by their names."""
+    return discover("distiller_zoo", Loss)
+
+
+def tokens() -> dict[str, Loss]:
+    """What may be added to a mode by '+', and the loss that it is a token of."""
+    return {token: loss for loss in losses().values() for token in loss.tokens}
