@@ -22,6 +22,7 @@ from helper.command_line import (
 )
 from helper.errors import UserError
 from models.branches import add_branch_options
+from models.foreign import TEACHER_IMAGES
 from training.acceleration import AMP, COMPILE
 from training.objective import mode_help
 from training.plan import Optimisation
@@ -147,7 +148,14 @@ def add_distillation_options(parser: Parser, *, distill: str) -> None:
         required=True,
         type=checkpoint_file,
         metavar=CHECKPOINT,
-        help="the teacher: a checkpoint of train_teacher.py, or torchvision's ResNet state dict",
+        help="the teacher: a checkpoint of train_teacher.py, or another's state dict of the student's architecture: a "
+        "ResNet of torchvision's, or a ResNet or WideResNet for CIFAR as in RobustBench's zoo",
+    )
+    group.add_argument(
+        "--teacher_images",
+        choices=TEACHER_IMAGES,
+        help="what such a state dict takes where it does not say so itself: raw, pixels in [0, 1]; normalized, those "
+        "less the data set's mean and by its deviation (default: torchvision's are normalized; others must be told)",
     )
     group.add_argument(
         "--robust_train_mode",

@@ -32,17 +32,23 @@ class Origin:
 
 
 def find_origin(
-    student: str, dataset: str | None, branches: int, teacher_file: Path, student_file: Path | None = None
+    student: str,
+    dataset: str | None,
+    branches: int,
+    teacher_file: Path,
+    student_file: Path | None = None,
+    teacher_images: str | None = None,
 ) -> Origin:
-    """`dataset`: --dataset, None for that of the teacher. Raises UserError where a checkpoint says otherwise than the
-    options, or is of a stage that has no place here.
+    """`dataset`: --dataset, None for that of the teacher. `teacher_images`: as for `load_teacher`. Raises UserError
+    where a checkpoint says otherwise than the options, or is of a stage that has no place here.
     """
     if student not in STUDENTS:
         raise UserError(f"--model_s {student} is no student; known are {', '.join(STUDENTS)}")
     if dataset is None:
         content = read_file(teacher_file)
         dataset = checkpoint_dataset(content if isinstance(content, dict) else {}, teacher_file)
-    _, teacher = load_teacher(teacher_file, model_spec(dataset_spec(dataset), branches), student)
+    spec = model_spec(dataset_spec(dataset), branches)
+    _, teacher = load_teacher(teacher_file, spec, student, teacher_images)
     if teacher.get("stage", 0) != 0:
         raise UserError(
             f"--path_t {teacher_file} is of stage {teacher['stage']}; a teacher comes from train_teacher.py"

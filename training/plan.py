@@ -69,7 +69,8 @@ class Budget:
 class Distillation:
     """Where a student comes from. `teacher` is a model's name, `tag` says how stage 1 trained.
 
-    `student_file`: its weights and masks, in stage 2. `from_teacher`: its first weights are the teacher's.
+    `teacher_images`: as for `load_teacher`. `student_file`: its weights and masks, in stage 2. `from_teacher`: its
+    first weights are the teacher's.
     """
 
     teacher_file: Path
@@ -78,6 +79,7 @@ class Distillation:
     tag: str
     student_file: Path | None = None
     from_teacher: bool = False
+    teacher_images: str | None = None
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import cache
 from pathlib import Path
 from types import MappingProxyType
@@ -43,9 +43,13 @@ def settle(args: argparse.Namespace, processes: Processes, *, stage: int) -> Pla
     model = args.model_s if stage else checked_teacher(args.model)
     branches = branch_count(use2BN=args.use2BN, use3BN=args.use3BN)
     student_file = args.path_s_load if stage == 2 else None
-    origin = find_origin(model, args.dataset, branches, args.path_t, student_file) if stage else None
+    origin = None
+    if stage:
+        origin = find_origin(model, args.dataset, branches, args.path_t, student_file, args.teacher_images)
     data = dataset_spec(origin.dataset if origin else args.dataset)
     network = model_spec(data, branches)
+    if origin:  # a student may begin with its teacher's weights, so it sees what that saw
+        network = replace(network, mean=origin.teacher["model"]["mean"], std=origin.teacher["model"]["std"])
     fresh = cache(lambda: build_model(model, **asdict(network)))
 
     # What is trained, and how
@@ -163,10 +167,14 @@ def settle_distillation(
     if origin.student:
         found = origin.student["budget"]
         budget = Budget(found["label"], tuple(found["layers"]))
-        return Distillation(args.path_t, teacher, budget, origin.student["tag"], args.path_s_load)
+        tag = origin.student["tag"]
+        return Distillation(args.path_t, teacher, budget, tag, args.path_s_load, teacher_images=args.teacher_images)
     budget = share_out(args.model_s, fresh(), args.sensitivity, args.relu_budget)
     tag = student_tag(mode, attacked=args.attack_mode != "none")
-    return Distillation(args.path_t, teacher, budget, tag, from_teacher=args.init_student == "teacher")
+    from_teacher = args.init_student == "teacher"
+    return Distillation(
+        args.path_t, teacher, budget, tag, from_teacher=from_teacher, teacher_images=args.teacher_images
+    )
 
 
 def settle_run(

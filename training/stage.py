@@ -50,7 +50,8 @@ def planned_loaders(plan: Plan, processes: Processes) -> Loaders:
 
 
 def planned_teacher(plan: Plan) -> Network:
-    teacher, _ = load_teacher(plan.distillation.teacher_file, plan.network, plan.model)
+    origin = plan.distillation
+    teacher, _ = load_teacher(origin.teacher_file, plan.network, plan.model, origin.teacher_images)
     return teacher
 
 

@@ -1,13 +1,10 @@
-"""Every network at every size, and the reading of torchvision's weights."""
+"""Every network at every size."""
 
 from __future__ import annotations
 
 import pytest
 import torch
-import torchvision
-from support.networks import randomise_norms
 from torch import nn
-from torch.testing import assert_close
 
 from helper.errors import UserError
 from models import ARCHITECTURES, IMAGE_SIZES, STUDENTS, architecture_of, build_model
@@ -17,7 +14,6 @@ from models.layers import (
     relu_sites,
     route_rows,
 )
-from models.torchvision_weights import from_torchvision, is_torchvision
 
 CLASSES = 7
 PLAIN = {"mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0)}
@@ -133,58 +129,3 @@ def test_unknown_name_and_size() -> None:
         build_model("ResNet19", num_classes=10, image_size=32)
     with pytest.raises(UserError, match=r"48.*32, 64, 224"):
         build_model("ResNet18", num_classes=10, image_size=48)
-
-
-# --- torchvision's weights ------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("depth", [18, 34, 50])
-def test_logits_equal_torchvisions(depth: int) -> None:
-    theirs = getattr(torchvision.models, f"resnet{depth}")(weights=None, num_classes=CLASSES).eval()
-    randomise_norms(theirs)
-    assert is_torchvision(theirs.state_dict())
-    mean, std = (0.5, 0.4, 0.3), (0.2, 0.3, 0.4)
-    ours = build_model(f"ResNet{depth}", num_classes=CLASSES, image_size=224, mean=mean, std=std).eval()
-    site = next(iter(relu_sites(ours).values()))
-    site.set_mask(torch.zeros_like(site.mask))
-    ours.load_state_dict(from_torchvision(theirs.state_dict(), ours))
-    assert site.keeps_all
-    x = torch.rand(2, 3, 224, 224)
-    with torch.no_grad():
-        expected = theirs((x - torch.tensor(mean).view(3, 1, 1)) / torch.tensor(std).view(3, 1, 1))
-        assert expected.std() > 1e-3
-        assert_close(ours(x), expected, rtol=1e-4, atol=1e-4 * float(expected.abs().max()))
-
-
-def test_only_torchvisions_state_dicts_are_torchvisions() -> None:
-    assert not is_torchvision({})
-    assert not is_torchvision(build_model("ResNet18", num_classes=10, image_size=32).state_dict())
-    assert not is_torchvision(torchvision.models.vgg11_bn(weights=None, num_classes=2, init_weights=False).state_dict())
-
-
-def test_old_files_without_batch_counts() -> None:
-    state_dict = torchvision.models.resnet18(weights=None, num_classes=CLASSES).state_dict()
-    state_dict = {key: value for key, value in state_dict.items() if not key.endswith("num_batches_tracked")}
-    model = build_model("ResNet18", num_classes=CLASSES, image_size=224)
-    model.load_state_dict(from_torchvision(state_dict, model))
-
-
-@pytest.mark.parametrize(
-    ("name", "arguments", "message"),
-    [
-        ("ResNet18", {"num_classes": 10}, "they have 7 classes, the model has 10$"),
-        ("ResNet18", {"image_size": 32}, "they have a 7x7 stem, the model has 3x3$"),
-        ("ResNet18", {"image_size": 32, "num_classes": 10}, "7x7 stem.*7 classes"),
-        ("ResNet18", {"branches": 3}, "1 batch-norm branch, this model has 3"),
-        ("ResNet34", {}, r"layer1.2.conv1.weight is missing; .*; and \d+ more$"),
-        ("resnet8", {}, r"conv1.weight is \(64, 3, 7, 7\), the model has \(16, 3, 7, 7\)"),
-        ("resnet8", {"image_size": 32}, r"; and \d+ more$"),
-        ("vgg11", {}, "stage1.conv1.weight is missing"),
-    ],
-)
-def test_weights_that_do_not_fit(name: str, arguments: dict, message: str) -> None:
-    state_dict = torchvision.models.resnet18(weights=None, num_classes=CLASSES).state_dict()
-    model = build_model(name, **({"num_classes": CLASSES, "image_size": 224} | arguments))
-    with pytest.raises(UserError, match=message) as caught:
-        from_torchvision(state_dict, model)
-    assert "\n" not in str(caught.value)
