@@ -44,6 +44,11 @@ def settle_attack(attack: Attack, args: argparse.Namespace, *, steps: int, resta
     return attack.settle(args.eps, args.step_size, steps, restarts, **own)
 
 
+def attack_defaults() -> dict[str, object]:
+    """What the options that attacks have for themselves are where they are not given."""
+    return {option.name: option.default for attack in attacks().values() for option in attack.options}
+
+
 def length(text: str) -> float:
     """'8/255' or '0.03', in units of the pixel range."""
     try:

@@ -3,60 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-import json
-from pathlib import Path
 
 import pytest
 import torch
+from support.plans import ROBUST, STUDENT, TEACHER, save_network
 from support.runs import ALONE, plan_of
 
 import train_teacher
-from helper.checkpoint import save_checkpoint
 from helper.errors import UserError
 from helper.processes import Processes
 from models.branches import branches_of
-from models.layers import Network
-from models.restore import describe_model
 from training import settle as settling
-from training.run_folder import RunFolder, check_resumed
 from training.settle import settle
-
-OLD_RECORDS = Path(__file__).with_name("old_records.json")
-TEACHER = "train_teacher.py --model resnet8 --device cpu --amp none"
-ROBUST = "--attack_mode pgd --augment_mode augmix --use2BN"
-STUDENT = "--model_s Customresnet8 --device cpu --amp none"
-
-
-def save_network(path: Path, model: Network, **about: object) -> Path:
-    about = {"dataset": "digits", "stage": 0, "trained_branches": [*range(model.spec.branches)], **about}
-    save_checkpoint(path, {**describe_model("resnet8", model), **about})
-    return path
-
-
-@pytest.fixture
-def teacher(network, tmp_path) -> Path:
-    return save_network(tmp_path / "teacher.pth", network(branches=2))
-
-
-@pytest.fixture
-def stage1(teacher) -> str:
-    return f"train_student_stage1_multigpu.py --path_t {teacher} {STUDENT} --relu_budget 9000"
-
-
-@pytest.fixture
-def stage2(teacher, network, tmp_path) -> str:
-    budget = {"label": "relu1k", "layers": [100] * 7}
-    student = save_network(tmp_path / "student.pth", network(branches=2), stage=1, budget=budget, tag="rslad+ce")
-    return f"train_student_stage2_multigpu.py --path_t {teacher} --path_s_load {student} {STUDENT}"
-
-
-def begun(path: Path, plan, **changed: object) -> None:
-    """A last checkpoint, as a run of `plan` leaves it; options in its record are `changed`, or left out where None."""
-    args = {name: value for name, value in {**plan.record, **changed}.items() if changed.get(name, 0) is not None}
-    torch.manual_seed(0)
-    model = settling.build_model(plan.model, **dataclasses.asdict(plan.network))
-    progress = {"epoch": 1, "step": 0, "best": {}, "masks_frozen": True, "calm_epochs": 0, "seconds": 1.0}
-    save_checkpoint(path, {**describe_model(plan.model, model), "progress": progress, "args": args, "epoch": 1})
 
 
 def test_no_part_of_a_plan_changes_and_options_stay_as_they_were_given():
@@ -166,48 +124,6 @@ def test_where_a_gpu_computes(monkeypatch):
     assert (plan.images.data_on, plan.acceleration.graphs) == ("device", False)
 
 
-@pytest.mark.parametrize("by_name", [True, False])
-@pytest.mark.parametrize("stored", ["none", "bf16"])
-def test_a_run_that_goes_on_keeps_what_it_began_with(by_name, stored, tmp_path, monkeypatch):
-    monkeypatch.delattr(settling, "timed_precision")  # nothing is timed
-    begun(tmp_path / "models/run/resnet8_last.pth", plan_of(TEACHER), amp=stored, data_on="device", ema=None)
-    where = f"{tmp_path}/models/run/resnet8_last.pth" if by_name else "auto"
-    command = TEACHER.replace("--amp none", f"--save_dir {tmp_path} --run_name run --resume {where}")
-    plan = plan_of(command)
-    assert (plan.acceleration.amp, plan.record["amp"]) == (stored, stored)
-    assert plan.images.data_on == plan.record["data_on"] == "device"
-    run = RunFolder(plan.run, ALONE)
-    assert run.path == tmp_path / "models/run"
-    assert run.checkpoint["epoch"] == 1
-
-
-@pytest.mark.parametrize(
-    ("option", "changed", "words"),
-    [
-        ("--amp none", {"amp": "bf16"}, "amp is none here and bf16 in"),
-        ("--amp none", {"amp": None}, "amp is none here and None in"),
-        ("--amp none --data_on workers", {"data_on": "device"}, "data_on is workers here and device in"),
-        ("--amp none --seed 1", {}, "seed is 1 here and 0 in"),
-    ],
-)
-def test_another_value_than_a_run_began_with_is_refused(option, changed, words, tmp_path):
-    path = tmp_path / "models/run/resnet8_last.pth"
-    begun(path, plan_of(TEACHER), **changed)
-    command = TEACHER.replace("--amp none", f"{option} --save_dir {tmp_path} --run_name run --resume auto")
-    with pytest.raises(UserError, match=rf"{words} .*resnet8_last\.pth"):
-        plan_of(command)
-
-
-def test_a_process_that_was_brought_back_goes_on(tmp_path, monkeypatch):
-    begun(tmp_path / "models/run/resnet8_last.pth", plan_of(TEACHER))
-    command = f"{TEACHER} --save_dir {tmp_path} --run_name run"
-    monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "1")
-    assert RunFolder(plan_of(command).run, ALONE).checkpoint
-    monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "0")
-    assert RunFolder(plan_of(command).run, ALONE).checkpoint is None
-    assert (tmp_path / "models/run.old1/resnet8_last.pth").exists()
-
-
 @pytest.mark.parametrize(
     ("options", "words"),
     [
@@ -284,17 +200,3 @@ def test_a_teacher_is_not_asked_through_a_branch_that_it_never_trained(network, 
             plan_of(f"{command} --robust_train_mode {mode}")
     # RSLAD's targets are all clean logits, of branch 0.
     assert branches_of(plan_of(f"{command} --robust_train_mode rslad+advattn").objective.views, 3) == [0, 1, 2]
-
-
-@pytest.mark.parametrize("stage", [0, 1, 2])
-def test_runs_from_before_there_were_plans_go_on(stage, stage1, stage2):
-    """Their records, but for paths, are what is recorded now: the names, the values, and no option more that counts."""
-    command = (TEACHER, stage1, stage2)[stage]
-    old = json.loads(OLD_RECORDS.read_text())[command.split()[0]]
-    options = "--batch_size 12 --limit_train_batches 3 --limit_val_batches 2 --num_workers 0 --seed 3 --steps 2"
-    options += f" --eval_steps 2 --epochs {old['epochs']} --dataset digits {ROBUST}"
-    options += " --robust_train_mode " + old["robust_train_mode"] + " --mask_freeze_epochs 1" * (stage == 1)
-    plan = plan_of(f"{command} {options}")
-    assert old.items() <= plan.record.items()
-    paths = {name: plan.record.get(name) for name in ("path_t", "path_s_load") if name in plan.record}
-    check_resumed(plan.record, {**old, **paths}, plan.run)
