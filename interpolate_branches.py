@@ -25,38 +25,33 @@ from helper.script import run_script
 
 import torch
 
-from dataset import DatasetSpec, dataset_spec, heldout_split
+from dataset import heldout_split
 from dataset.batches import Loader
 from dataset.options import add_data_options
 from evaluation.data import evaluation_loader, evenly_spaced, read_judged, read_split
 from evaluation.interpolation import (
     best_point,
-    check_branches,
     estimate_statistics,
     even_grid,
     interpolate,
     score,
     single_checkpoint,
 )
+from evaluation.interpolation_plan import InterpolationPlan, settle
 from evaluation.interpolation_points import Points
 from evaluation.measurements import open_measurements
 from evaluation.options import (
     add_corruption_options,
     add_evaluation_attack_options,
-    chosen_corruptions,
-    evaluation_attacks,
 )
 from helper import command_line
 from helper.checkpoint import save_checkpoint
 from helper.command_line import add_run_options
-from helper.errors import UserError
 from helper.files import write_json
 from helper.placement import place_model, to_device
 from helper.processes import Processes, start_processes
-from helper.run_folder import checkpoint_name, plain_arguments
-from helper.zoo import in_zoo
 from models.layers import Network
-from models.restore import checkpoint_dataset, load_model
+from models.restore import load_model
 from reporting.figure_style import save_figure
 from reporting.interpolation import accuracy_over_t, curve_table
 from reporting.tables import in_words
@@ -124,39 +119,13 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def check_options(args: argparse.Namespace, checkpoint: dict) -> None:
-    """Raise UserError for options that contradict the checkpoint, and for a file that must not be written."""
-    check_branches(checkpoint, args.checkpoint)
-    stored = checkpoint_dataset(checkpoint, args.checkpoint, args.dataset)
-    if args.dataset not in (None, stored):
-        raise UserError(f"--dataset {args.dataset} contradicts {args.checkpoint}, which has {stored}")
-    if args.grid < 2:
-        raise UserError("--grid 1: 2 or more values of t; --t takes a single one")
-    if args.out and (args.out.is_dir() or args.out.resolve() == args.checkpoint.resolve()):
-        raise UserError(f"--out {args.out}: name another file, which the one-branch checkpoint may have for itself")
-
-
-def statistics_loader(args: argparse.Namespace, data: DatasetSpec, processes: Processes) -> Loader:
+def statistics_loader(plan: InterpolationPlan, processes: Processes) -> Loader | None:
     """What statistics are estimated on. Every process reads all of it, so that all get the same network."""
-    training = read_split(args, data, processes, train=True)
-    indices = evenly_spaced(heldout_split(training.labels)[0], args.estimate_images)
-    return evaluation_loader(args, data, Processes(0, 1, processes.device), training, indices)
-
-
-def statistics_in_words(args: argparse.Namespace, loader: Loader | None) -> str:
-    if loader is None:
-        return "interpolated"
-    return f"estimated on {loader.batch_sampler.num_samples} training images in batches of {args.batch_size}"
-
-
-def suffix(args: argparse.Namespace) -> str:
-    return "_estimated" if args.statistics == "estimate" else ""
-
-
-def run_name(args: argparse.Namespace) -> str:
-    """<run>_<checkpoint>; the point of a single --t does not replace a curve."""
-    single = "" if args.t is None else f"_t{args.t:g}"
-    return f"{checkpoint_name(args.checkpoint)}{single}{suffix(args)}"
+    if plan.estimate_images is None:
+        return None
+    training = read_split(plan.images, plan.data, processes, train=True)
+    indices = evenly_spaced(heldout_split(training.labels)[0], plan.estimate_images)
+    return evaluation_loader(plan.images, plan.data, Processes(0, 1, processes.device), training, indices)
 
 
 def one_branch(model: Network, t: float, loader: Loader | None, device: torch.device) -> Network:
@@ -167,68 +136,51 @@ def one_branch(model: Network, t: float, loader: Loader | None, device: torch.de
     return network
 
 
-def warnings_of(args: argparse.Namespace, checkpoint: dict) -> list[str]:
-    if args.select_on != "heldout":
-        return ["t was looked for on the test set: accuracies measured on it flatter"] if args.t is None else []
-    trained = checkpoint.get("args", {}).get("select_on", "heldout")
-    if trained != "heldout":
-        return [f"the network was trained with --select_on {trained}, on the held-out images too: they flatter it"]
-    return []
-
-
 def main(args: argparse.Namespace) -> None:
-    # Checkpoint and options
+    # Checkpoint and plan
     started = perf_counter()
     processes = start_processes(args.device)
     model, checkpoint = load_model(args.checkpoint)
-    check_options(args, checkpoint)
-    data = dataset_spec(checkpoint_dataset(checkpoint, args.checkpoint, args.dataset))
-    args.corruptions, args.severities = chosen_corruptions(args.corruptions), sorted(set(args.severities))
+    plan = settle(args, checkpoint)
     place_model(model, processes.device).eval()
 
     # Images, and where the figures go
-    judged = read_judged(args, data, processes)
-    loader = statistics_loader(args, data, processes) if args.statistics == "estimate" else None
-    folder = Path(args.save_dir, "interpolation", args.run_name or run_name(args))
-    measured = open_measurements(args, folder, args.checkpoint, processes)
-    points = Points(args, data, judged, evaluation_attacks(args)[-1], measured, processes)
+    judged = read_judged(plan.images, plan.data, processes)
+    loader = statistics_loader(plan, processes)
+    measured = open_measurements(plan.folder, plan.checkpoint, processes, plan.resume)
+    points = Points(plan, judged, measured, processes)
 
     # The one-branch network at every t, each measurement on disk before the next begins
-    about = statistics_in_words(args, loader)
+    about = plan.statistics_in_words(loader.batch_sampler.num_samples if loader else 0)
     curve = []
-    for t in even_grid(args.grid) if args.t is None else [args.t]:
+    for t in even_grid(plan.grid) if plan.t is None else [plan.t]:
         network = one_branch(model, t, loader, processes.device)
         curve.append({"t": t} | points.measure(network, t=t, statistics=about))
         if processes.is_main:
             print(f"t {t:g}: {in_words(curve[-1])}", flush=True)
 
     # The choice
-    if args.t is None:
-        curve = [point | {"score": score(point, args.weight)} for point in curve]
-    t = best_point(curve)["t"] if args.t is None else args.t
-    beside = folder if in_zoo(args.checkpoint) else args.checkpoint.parent  # the zoo holds what its index names
-    out = args.out or beside / f"{args.checkpoint.stem}_t{t:g}{suffix(args)}.pth"
-    source = "/".join(args.checkpoint.resolve().parts[-2:])
+    if plan.t is None:
+        curve = [point | {"score": score(point, plan.weight)} for point in curve]
+    t = best_point(curve)["t"] if plan.t is None else plan.t
+    out = plan.file(t)
+    source = "/".join(plan.checkpoint.resolve().parts[-2:])
     origin = {"source": source, "sha256": measured.digest, "branches": [0, model.spec.branches - 1]}
-    origin |= {"t": t, "weight": args.weight, "statistics": about}
+    origin |= {"t": t, "weight": plan.weight, "statistics": about}
     network = one_branch(model, t, loader, processes.device)
 
     # Results
     found = {"schema": SCHEMA, "script": Path(__file__).name, "checkpoint": str(out)} | origin
-    found |= {"model": checkpoint["model"]["name"], "dataset": data.name, **points.describe(), "curve": curve}
-    found |= {"warnings": warnings_of(args, checkpoint), "seed": args.seed, "device": processes.device.type}
-    found |= {
-        "versions": versions(),
-        "wall_time_s": round(perf_counter() - started, 1),
-        "args": plain_arguments(vars(args)),
-    }
+    found |= {"model": checkpoint["model"]["name"], "dataset": plan.data.name, **points.describe(), "curve": curve}
+    found |= {"warnings": plan.warnings(checkpoint), "seed": plan.seed, "device": processes.device.type}
+    found |= {"versions": versions(), "wall_time_s": round(perf_counter() - started, 1), "args": dict(plan.record)}
     if processes.is_main:
         save_checkpoint(out, single_checkpoint(network, checkpoint, origin))
-        write_json(folder / "curve.json", found)
-        if args.t is None:
-            save_figure(accuracy_over_t(found), folder / "curve")
+        write_json(plan.folder / "curve.json", found)
+        if plan.t is None:
+            save_figure(accuracy_over_t(found), plan.folder / "curve")
         print(curve_table(found), *(f"Warning: {sentence}." for sentence in found["warnings"]), sep="\n")
-        print(f"written to {out}, and the curve to {folder}")
+        print(f"written to {out}, and the curve to {plan.folder}")
 
 
 if __name__ == "__main__":

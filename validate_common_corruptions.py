@@ -17,17 +17,12 @@ from __future__ import annotations
 import argparse
 from dataclasses import asdict
 from pathlib import Path
-from statistics import mean
 from time import perf_counter
 
 from helper.script import run_script
 
-from attacks.attack import attack_named
-from attacks.options import NONE
-from dataset import dataset_spec
-from dataset.corruptions import CORRUPTIONS, SEVERITIES
 from dataset.options import add_data_options
-from evaluation.corruption_error import baseline_warnings, check_baseline, corruption_errors
+from evaluation.corruption_error import baseline_warnings, corruption_errors
 from evaluation.data import find_corrupted, read_judged
 from evaluation.evaluation import Evaluation
 from evaluation.examples import example_columns
@@ -35,9 +30,8 @@ from evaluation.measurements import open_measurements
 from evaluation.options import (
     add_corruption_options,
     add_evaluation_attack_options,
-    chosen_corruptions,
-    evaluation_attacks,
 )
+from evaluation.plan import MODES, settle
 from evaluation.results import network_results
 from evaluation.self_checks import warnings_of
 from helper import command_line
@@ -46,16 +40,12 @@ from helper.errors import UserError
 from helper.files import replace_file, write_json
 from helper.placement import place_model
 from helper.processes import start_processes
-from helper.run_folder import checkpoint_name, plain_arguments, read_log
+from helper.run_folder import read_log
 from masks.counting import mask_arrays
-from models import STUDENTS
-from models.branches import add_branch_options, branch_count
-from models.restore import checkpoint_branches, checkpoint_dataset, load_model
+from models.branches import add_branch_options
+from models.restore import load_model
 from reporting.figures import example_images, mask_maps, run_figures, save_figures
-from reporting.results import read_results
-from reporting.tables import corruption_table, counted, results_csv, results_table
-
-MODES = {False: "Normal_Network", True: "Custom_Network"}  # by whether the model is a masked student
+from reporting.tables import corruption_table, results_csv, results_table
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -92,106 +82,69 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def check_options(args: argparse.Namespace, checkpoint: dict) -> None:
-    """Raise UserError, naming both values, for an option that contradicts the checkpoint."""
-    name, branches = checkpoint["model"]["name"], checkpoint["model"]["branches"]
-    given = branch_count(use2BN=args.use2BN, use3BN=args.use3BN)
-    for option, value, stored in (
-        ("--model", args.model, name),
-        ("--validate_mode", args.validate_mode, MODES[name in STUDENTS]),
-        ("--dataset", args.dataset, checkpoint_dataset(checkpoint, args.path, args.dataset)),
-        (f"--use{given}BN:", given if given > 1 else None, branches),
-    ):
-        if value is not None and value != stored:
-            raise UserError(f"{option} {value} contradicts {args.path}, which has {stored}")
-    if args.attack_mode != NONE:
-        attack_named(args.attack_mode).check()
-
-
 def main(args: argparse.Namespace) -> None:
-    # Checkpoint and options
+    # Checkpoint and plan
     started = perf_counter()
     processes = start_processes(args.device)
     model, checkpoint = load_model(args.path)
-    check_options(args, checkpoint)
-    data = dataset_spec(checkpoint_dataset(checkpoint, args.path, args.dataset))
-    branches = checkpoint_branches(checkpoint)
-    attacks = evaluation_attacks(args)
-    main_attack = next((attack for attack in reversed(attacks) if attack.entry.makes_images), None)
-    corruptions, args.severities = chosen_corruptions(args.corruptions), sorted(set(args.severities))
-    baseline = args.baseline and read_results(args.baseline)
-    if baseline:
-        check_baseline(baseline, args.baseline, data.name, corruptions, args.severities)
+    plan = settle(args, checkpoint)
     place_model(model, processes.device).eval()
 
-    # Data, and where the figures go
-    heldout = args.select_on == "heldout"
-    source = read_judged(args, data, processes)
-    corrupted, without = find_corrupted(args, data, source, corruptions)
-    if baseline and not corrupted:
+    # Images, and where the figures go
+    source = read_judged(plan.images, plan.data, processes)
+    corrupted, without = find_corrupted(plan.corruptions, plan.images, plan.data, source, plan.seed)
+    if plan.baseline and not corrupted:
         raise UserError(f"--baseline: there are no corrupted images to measure on: {without}")
-    folder = Path(args.save_dir, "validation", args.run_name or checkpoint_name(args.path))
-    measured = open_measurements(args, folder, args.path, processes)
+    measured = open_measurements(plan.folder, plan.checkpoint, processes, plan.resume)
 
     # Measurements, each on disk before the next begins
-    evaluation = Evaluation(model, branches, data, source, measured, processes, args)
+    evaluation = Evaluation(model, plan.branches, plan.data, source, measured, processes, plan.images, seed=plan.seed)
     found = evaluation.self_checks()
-    accuracy = evaluation.clean()
-    if attacks:
-        accuracy["attacks"] = {attack.name: evaluation.attack(attack) for attack in attacks}
-        accuracy["AdvA"] = accuracy["attacks"][main_attack.name]
-    if corrupted:
-        accuracy["severities"] = args.severities
-        accuracy["corruptions"] = evaluation.corruptions(corrupted, corruptions, args.severities)
-        if set(CORRUPTIONS) <= set(corruptions) and args.severities == list(SEVERITIES):
-            accuracy["NPA"] = {
-                branch: mean(mean(row) for row in counted(rows).values())
-                for branch, rows in accuracy["corruptions"].items()
-            }
+    accuracy = evaluation.accuracy(plan.attacks, corrupted, plan.corruptions.names, plan.corruptions.severities)
     undefined = []
-    if baseline:
-        errors, undefined = corruption_errors(accuracy, baseline)
+    if plan.baseline:
+        errors, undefined = corruption_errors(accuracy, plan.baseline)
         accuracy |= errors
 
     # Results
     results = network_results(
         Path(__file__).name,
-        plain_arguments(vars(args)),
+        plan.record,
         processes,
         model,
-        model_name=checkpoint["model"]["name"],
-        dataset=data.name,
-        branches=branches,
-        attack=main_attack,
+        model_name=plan.model,
+        dataset=plan.data.name,
+        branches=plan.branches,
+        attack=plan.main_attack,
         accuracy=accuracy,
         seconds=perf_counter() - started,
     )
-    results |= {"checkpoint": str(args.path), "checkpoint_sha256": measured.digest}
-    results["measured_on"] = "heldout" if heldout else "test"
+    results |= {"checkpoint": str(plan.checkpoint), "checkpoint_sha256": measured.digest}
+    results["measured_on"] = "heldout" if plan.images.select_on == "heldout" else "test"
     results["corrupted_images"] = asdict(corrupted.provenance) if corrupted else None
     results["warnings"] += warnings_of(found, accuracy, checkpoint.get("args", {}).get("select_on")) + undefined
-    if baseline:
-        results["warnings"] += baseline_warnings(results, baseline)
+    if plan.baseline:
+        results["warnings"] += baseline_warnings(results, plan.baseline)
     if processes.is_main:
-        write_json(folder / "results.json", results)
-        replace_file(folder / "results.csv", lambda file: file.write(results_csv(results).encode()))
-        if not args.no_figures:
+        write_json(plan.folder / "results.json", results)
+        replace_file(plan.folder / "results.csv", lambda file: file.write(results_csv(results).encode()))
+        if plan.figures:
             labels, columns = example_columns(
                 model,
-                branches,
-                data,
+                plan.branches,
+                plan.data,
                 source,
-                attack=main_attack,
+                attack=plan.main_attack,
                 corrupted=corrupted,
-                corruptions=corruptions,
-                seed=args.seed,
+                corruptions=plan.corruptions.names,
+                seed=plan.seed,
                 device=processes.device,
             )
-            figures = run_figures(results, read_log(args.path.parent))
+            figures = run_figures(results, read_log(plan.checkpoint.parent))
             figures |= {"mask_maps": mask_maps(mask_arrays(model)), "examples": example_images(columns, labels)}
-            save_figures(figures, folder / "figures")
+            save_figures(figures, plan.folder / "figures")
         print(results_table(results), corruption_table(results) or f"NPA: {without}", sep="\n\n")
-        print(f"written to {folder}")
+        print(f"written to {plan.folder}")
 
 
 if __name__ == "__main__":

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import argparse
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,32 +14,45 @@ from dataset.corrupted_sets import CorruptedSet, GeneratedSet, open_corrupted_se
 from dataset.corruptions import IMAGE_SIZES
 from dataset.corruptions.frost import load_frost
 from dataset.loaders import eval_loader
+from dataset.options import DataSettings
 from helper.errors import UserError
 from helper.processes import Processes, on_main_process
 
 
-def read_split(args: argparse.Namespace, spec: DatasetSpec, processes: Processes, *, train: bool) -> ImageSource:
+@dataclass(frozen=True)
+class Corruptions:
+    """Which corruptions, at which severities, and where their images come from.
+
+    `generate`: corrupted as they are read, with `frost_dir`'s photographs; otherwise from `folder`, or, where that is
+    None, from the data set's usual one.
+    """
+
+    names: tuple[str, ...]
+    severities: tuple[int, ...]
+    generate: bool = False
+    frost_dir: Path | None = None
+    folder: Path | None = None
+
+
+def read_split(images: DataSettings, spec: DatasetSpec, processes: Processes, *, train: bool) -> ImageSource:
     """The training or test images. The main process fetches what is missing, before the others look."""
-    found = {}
-
-    def fetch() -> None:
-        found["source"] = load_dataset(spec.name, args.data_root, train=train, download=not args.no_download)
-
-    on_main_process(fetch)
-    return found.get("source") or load_dataset(spec.name, args.data_root, train=train, download=not args.no_download)
+    load = partial(load_dataset, spec.name, images.data_root, train=train, download=not images.no_download)
+    found = []
+    on_main_process(lambda: found.append(load()))
+    return found[0] if found else load()
 
 
-def read_judged(args: argparse.Namespace, spec: DatasetSpec, processes: Processes) -> ImageSource:
+def read_judged(images: DataSettings, spec: DatasetSpec, processes: Processes) -> ImageSource:
     """What an evaluation measures on: the held-out part of the training images with --select_on heldout, or the test
     images.
     """
-    heldout = args.select_on == "heldout"
-    source = read_split(args, spec, processes, train=heldout)
+    heldout = images.select_on == "heldout"
+    source = read_split(images, spec, processes, train=heldout)
     return Subset(source, heldout_split(source.labels)[1]) if heldout else source
 
 
 def evaluation_loader(
-    args: argparse.Namespace,
+    images: DataSettings,
     spec: DatasetSpec,
     processes: Processes,
     source: ImageSource,
@@ -53,34 +67,35 @@ def evaluation_loader(
     return eval_loader(
         source,
         spec,
-        batch_size=args.batch_size,
+        batch_size=images.batch_size,
         indices=indices,
-        limit=args.limit_val_batches,
+        limit=images.limit_val_batches,
         whole_batches=whole_batches,
-        **sharing(args, processes, workers),
+        **sharing(images, processes, workers),
     )
 
 
 def find_corrupted(
-    args: argparse.Namespace, spec: DatasetSpec, test: ImageSource, corruptions: list[str]
+    corruptions: Corruptions, images: DataSettings, spec: DatasetSpec, test: ImageSource, seed: int
 ) -> tuple[CorruptedSet | None, str]:
-    """The corrupted twin of `test` that the options name, or None and the reason why there is none."""
-    if not corruptions:
+    """The corrupted twin of `test`, or None and the reason why there is none. `seed`: of corruptions made here."""
+    severities = list(corruptions.severities)
+    if not corruptions.names:
         return None, "not asked for"
-    if args.generate and spec.image_size not in IMAGE_SIZES:
+    if corruptions.generate and spec.image_size not in IMAGE_SIZES:
         raise UserError(
             f"--generate: corruptions are defined for {' and '.join(map(str, IMAGE_SIZES))} pixels, {spec.name} has "
-            f"{spec.image_size}; unpack {spec.corrupted_folder} in {args.data_root}, and leave --generate out"
+            f"{spec.image_size}; unpack {spec.corrupted_folder} in {images.data_root}, and leave --generate out"
         )
-    if args.generate:
-        frost = load_frost(args.frost_dir, spec.image_size)
-        return GeneratedSet(spec, test, args.severities, args.seed, frost), ""
-    folder = Path(args.corruption_dir or Path(args.data_root, spec.corrupted_folder)).expanduser()
-    if args.select_on == "heldout":
+    if corruptions.generate:
+        frost = load_frost(corruptions.frost_dir, spec.image_size)
+        return GeneratedSet(spec, test, severities, seed, frost), ""
+    folder = (corruptions.folder or Path(images.data_root, spec.corrupted_folder)).expanduser()
+    if images.select_on == "heldout":
         return None, "corrupted test sets hold no held-out images; --generate corrupts those as they are read"
-    found = open_corrupted_set(spec, folder, test, corruptions, args.severities)
+    found = open_corrupted_set(spec, folder, test, list(corruptions.names), severities)
     reason = f"no {folder}; make_corruptions.py writes it, --generate does without"
-    if found is None and args.corruption_dir:
+    if found is None and corruptions.folder:
         raise UserError(f"corruptions: {reason}")
     return found, reason
 
@@ -92,10 +107,10 @@ def evenly_spaced(indices: np.ndarray, count: int | None) -> np.ndarray:
     return indices[np.arange(count) * len(indices) // count]
 
 
-def sharing(args: argparse.Namespace, processes: Processes, workers: int | None = None) -> dict:
+def sharing(images: DataSettings, processes: Processes, workers: int | None = None) -> dict:
     return {
         "rank": processes.rank,
         "world": processes.count,
-        "workers": args.num_workers if workers is None else workers,
+        "workers": images.num_workers if workers is None else workers,
         "pin_memory": processes.device.type == "cuda",
     }

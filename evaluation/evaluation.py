@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from statistics import mean
 
 from tqdm import tqdm
 
 from attacks.attack import AttackSettings
 from dataset import DatasetSpec, ImageSource
 from dataset.corrupted_sets import ArraySet, CorruptedSet, HeldSet
+from dataset.corruptions import CORRUPTIONS, SEVERITIES
+from dataset.options import DataSettings
 from evaluation.accuracy import evaluate
 from evaluation.data import evaluation_loader
 from evaluation.measurements import Measurements
+from evaluation.plan import main_attack
 from evaluation.self_checks import inspect
 from helper.processes import Processes, bar_options
 from models.layers import Network
+from reporting.tables import counted
 
 
 class Evaluation:
@@ -34,16 +38,44 @@ class Evaluation:
         source: ImageSource,
         measured: Measurements,
         processes: Processes,
-        args: argparse.Namespace,
+        images: DataSettings,
+        *,
+        seed: int = 0,
         about: Mapping[str, object] | None = None,
     ):
         self.model, self.branches, self.spec, self.source = model, list(branches), spec, source
-        self.measured, self.processes, self.args = measured, processes, args
-        self.load = partial(evaluation_loader, args, spec, processes)
-        self.evaluate = partial(evaluate, model, processes=processes, seed=args.seed)
+        self.measured, self.processes, self.settings, self.seed = measured, processes, images, seed
+        self.load = partial(evaluation_loader, images, spec, processes)
+        self.evaluate = partial(evaluate, model, processes=processes, seed=seed)
         # What every figure depends on beside the weights.
-        images = self.load(source).batch_sampler.num_samples
-        self.images = {"of": "heldout" if args.select_on == "heldout" else "test", "images": images, **(about or {})}
+        count = self.load(source).batch_sampler.num_samples
+        self.images = {"of": "heldout" if images.select_on == "heldout" else "test", "images": count, **(about or {})}
+
+    def accuracy(
+        self,
+        attacks: Sequence[AttackSettings],
+        corrupted: CorruptedSet | None,
+        names: Sequence[str] = (),
+        severities: Sequence[int] = (),
+    ) -> dict:
+        """{'images': n, 'CA': {branch: %}} and what else is asked for, each measurement done before the next begins.
+
+        'attacks': {name: {branch: %}}, 'AdvA' being the main one's; 'corruptions': {branch: {name: [% per severity]}},
+        and 'NPA', the mean over the whole benchmark, where all of it was measured.
+        """
+        accuracy = self.clean()
+        if attacks:
+            accuracy["attacks"] = {attack.name: self.attack(attack) for attack in attacks}
+            accuracy["AdvA"] = accuracy["attacks"][main_attack(attacks).name]
+        if corrupted:
+            accuracy["severities"] = list(severities)
+            accuracy["corruptions"] = self.corruptions(corrupted, names, severities)
+            if set(CORRUPTIONS) <= set(names) and tuple(severities) == SEVERITIES:
+                accuracy["NPA"] = {
+                    branch: mean(mean(row) for row in counted(rows).values())
+                    for branch, rows in accuracy["corruptions"].items()
+                }
+        return accuracy
 
     def self_checks(self) -> dict:
         return self.measured.take(
@@ -63,10 +95,10 @@ class Evaluation:
 
     def attack(self, attack: AttackSettings) -> dict[str, float]:
         """{branch: %}, every branch attacked through itself."""
-        settings = {**attack.values(), **self.images, "seed": self.args.seed}
+        settings = {**attack.values(), **self.images, "seed": self.seed}
         whole_batches = attack.entry.whole_batches
         if whole_batches:
-            settings["batch_size"] = self.args.batch_size  # its random numbers are those of a batch
+            settings["batch_size"] = self.settings.batch_size  # its random numbers are those of a batch
         accuracy = {}
         for branch in self.branches:
             description = f"{attack.name} on branch {branch}"
@@ -89,7 +121,7 @@ class Evaluation:
     ) -> dict[str, dict[str, list[float]]]:
         """{branch: {corruption: [% per severity]}}"""
         # Images of a corrupted set have their network's size already.
-        load = partial(evaluation_loader, self.args, replace(self.spec, any_size=False), self.processes)
+        load = partial(evaluation_loader, self.settings, replace(self.spec, any_size=False), self.processes)
         if isinstance(corrupted, ArraySet | HeldSet):
             load = partial(load, workers=0)  # to start workers 75 times takes longer than to read arrays
         table = {str(branch): {name: [] for name in names} for branch in self.branches}

@@ -68,7 +68,7 @@ def example_columns(
     with full_precision():
         add("Clean", "clean", clean)
         add("AugMix", "aug", torch.stack([to_tensor(augmix(picture, rng)) for picture in pictures]).to(device))
-        if attack:
+        if attack and attack.entry.makes_images:
             with attack_mode(model, branch_for("adv")):
                 noise = partial(sample_noise, torch.as_tensor(indices, device=device), clean.shape[1:], seed, 0)
                 x_adv = attack(model, clean, labels, loss=cross_entropy_per_image, random_start=noise)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections.abc import Callable
 from functools import partial
@@ -49,12 +48,11 @@ class Measurements:
         return self.cells[key]
 
 
-def open_measurements(args: argparse.Namespace, folder: Path, checkpoint: Path, processes: Processes) -> Measurements:
-    """Those of `checkpoint` in `folder`, which is locked for this run, or in the file that --resume names."""
+def open_measurements(folder: Path, checkpoint: Path, processes: Processes, resume: Path | None) -> Measurements:
+    """Those of `checkpoint` in `folder`, which is locked for this run, or in the file `resume`."""
     lock = []
     on_main_process(lambda: lock.append(lock_folder(folder)))
-    named = args.resume not in (None, "auto")
-    file = Path(args.resume) if named else folder / "measurements.json"
-    measured = Measurements(file, file_digest(checkpoint), processes, must_match=named)
+    file = resume or folder / "measurements.json"
+    measured = Measurements(file, file_digest(checkpoint), processes, must_match=resume is not None)
     measured.lock = lock  # as long as there may be something to write
     return measured

@@ -188,9 +188,10 @@ def test_a_file_made_by_hand_needs_its_data_set_said(checkpoint, tmp_path):
 def test_autoattack_says_how_to_install_it(checkpoint, monkeypatch):
     import validate_common_corruptions as script
     from attacks import autoattack
+    from evaluation.plan import settle
     from helper.errors import UserError
 
     monkeypatch.setattr(autoattack, "find_spec", lambda name: None)
     args = script.parse_args(f"--path {checkpoint} --attack_mode autoattack".split())
     with pytest.raises(UserError, match=r"pip install -r requirements-attacks\.txt"):
-        script.check_options(args, {"model": {"name": "resnet8", "branches": 1}, "dataset": "digits"})
+        settle(args, {"model": {"name": "resnet8", "branches": 1}, "dataset": "digits"})
