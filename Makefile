@@ -1,14 +1,18 @@
-# `make demo` and `make test` do all the set-up on a fresh machine; `make pi` adds the engine of private inference.
+# Every target does its set-up on a fresh machine. `make quick` leaves the slow tests out; `make pi` adds the engine of private
+# inference, without which its tests are skipped; `make check-gpu` says in two minutes how things stand on a GPU.
 PYTHON ?= python3
 PI_PYTHON ?= $(PYTHON)
 DATASET ?= digits
 MODEL ?= resnet8
 DATA_ROOT ?= data
 
-.PHONY: demo test lint pi clean
+.PHONY: demo quick test lint check-gpu pi clean
 
 demo: .venv/installed
 	.venv/bin/python demo.py --dataset $(DATASET) --model $(MODEL) --data_root $(DATA_ROOT)
+
+quick: .venv/installed-dev
+	.venv/bin/python -m pytest -q -m "not slow" --durations=0 --durations-min=2
 
 test: .venv/installed-dev lint
 	.venv/bin/python -m pytest -q
@@ -17,6 +21,9 @@ lint: .venv/installed-dev
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/lint-imports --no-logo --no-cache
+
+check-gpu: .venv/installed-dev
+	@.venv/bin/python -m benchmarks.check_gpu
 
 .venv/bin/python:
 	$(PYTHON) -m venv .venv

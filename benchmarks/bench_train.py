@@ -152,6 +152,7 @@ def measure_stage(
             "ms_per_step": 1000 * middle[line.name],
             "images_per_second": batch_size / middle[line.name],
             "times_reference": ratios[line.name],
+            "mean_loss": contestants[line.name].mean_loss(),
             "tflop_per_second": rate / 1e12,
             "share_of_matrix_rate": rate / rates[multiplied_in(line, device.type == "cuda")],
         }

@@ -104,12 +104,16 @@ class FlopCounter(TorchDispatchMode):
 
 @dataclass
 class Contestant:
-    """A line at work in one stage. `step()` returns a scalar tensor, the loss, or None."""
+    """A line at work in one stage. `step()` returns a scalar tensor, the loss, or None.
+
+    `mean_loss()`: over all steps so far, or None.
+    """
 
     line: Line
     step: Callable[[], Tensor | None]
     read_loss: Callable[[Tensor | None], float]
     precision: Callable[[], AbstractContextManager]
+    mean_loss: Callable[[], float | None] = lambda: None
     figures: dict = field(default_factory=dict)
 
     def __call__(self) -> Tensor | None:
@@ -170,12 +174,9 @@ class Bench:
         return Contestant(line, lambda: step(self.batch), float, lambda: allow_tf32(False))
 
     def ours(self, line: Line) -> Contestant:
-        acceleration = Acceleration(
-            self.processes.device.type,
-            line.amp,
-            line.channels_last,
-            graphs=line.graphs and self.processes.device.type == "cuda",
-        )
+        device = self.processes.device.type
+        graphs = line.graphs and device == "cuda"
+        acceleration = Acceleration(device, line.amp, line.channels_last, graphs, must_record=graphs)
         update = Update(*self.task(acceleration), EpochMeter(self.processes.device))
         source = self.endless_batch() if not line.data else endless(self.batches)
         batches = to_device(source, self.processes.device, channels_last=line.channels_last)
@@ -186,8 +187,11 @@ class Bench:
             stack.enter_context(allow_tf32(line.tf32))
             return stack
 
+        def mean_loss() -> float:
+            return update.meter.means()["loss"]
+
         return Contestant(
-            line, lambda: update(next(batches), 0, RATE), lambda _: update.meter.means()["loss"], precision
+            line, lambda: update(next(batches), 0, RATE), lambda _: mean_loss(), precision, mean_loss=mean_loss
         )
 
     def endless_batch(self) -> Iterator[dict[str, Tensor]]:

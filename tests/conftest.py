@@ -1,8 +1,9 @@
-"""Small networks and batches that the tests share."""
+"""What a test session says of itself, and the small networks and batches that the tests share."""
 
 from __future__ import annotations
 
 import socket
+from collections import Counter
 from pathlib import Path
 
 from helper.machine import available_cores
@@ -22,6 +23,17 @@ from training.step import Task
 
 def pytest_report_header() -> str:
     return f"cores: {available_cores()}, threads of torch: {torch.get_num_threads()}"
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if item.get_closest_marker("gpu") and not torch.cuda.is_available():
+        pytest.skip("needs a GPU: make check-gpu runs it there")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    reasons = Counter(report.longrepr[2] for report in terminalreporter.stats.get("skipped", []))
+    for reason, count in reasons.items():
+        terminalreporter.write_line(f"{count} skipped: {reason.removeprefix('Skipped: ')}")
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from support.running import ROOT
+from support.secure_runs import needs_engine
 
 from private_inference.engine.parties import ENGINE_PYTHON
 from private_inference.program.gather import plan
@@ -17,7 +18,7 @@ from private_inference.program.npz_file import write_program
 from private_inference.program.plaintext import run
 from private_inference.program.steps import INPUT, KINDS, Program, Step
 
-pytestmark = pytest.mark.skipif(not ENGINE_PYTHON.is_file(), reason="needs the secure engine: make pi")
+pytestmark = needs_engine
 
 BATCH = 2
 TOLERANCE = 1e-4

@@ -19,7 +19,7 @@ from private_inference.engine.parties import ENGINE_PYTHON
 from support.networks import randomise_norms
 from support.running import start
 
-needs_engine = pytest.mark.skipif(not ENGINE_PYTHON.is_file(), reason="needs the secure engine: make pi")
+needs_engine = pytest.mark.skipif(not ENGINE_PYTHON.is_file(), reason="private inference needs its engine: make pi")
 
 DIGITS = dataset_spec("digits")
 BRANCH = 1

@@ -247,10 +247,7 @@ def test_the_first_batch_of_an_epoch_must_hold_pixels(make_robust_task, batch):
     ("name", "size", "device"),
     [
         ("resnet8", 32, "cpu"),
-        pytest.param(
-            *("ResNet18", 128, "cuda"),
-            marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU"),
-        ),
+        pytest.param("ResNet18", 128, "cuda", marks=pytest.mark.gpu),
     ],
 )
 @pytest.mark.parametrize("amp", ["none", "bf16"])

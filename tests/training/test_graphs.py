@@ -29,7 +29,6 @@ from training.update import Update
 CPU = torch.device("cpu")
 ATTACK = AttackSettings("pgd", 8 / 255, 2 / 255, 2)
 NFGSM = AttackSettings("nfgsm", 8 / 255, 0, 1)
-on_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 
 
 def batches(count: int, size: int = 6, device: torch.device = CPU) -> list[dict[str, torch.Tensor]]:
@@ -202,7 +201,7 @@ def test_the_tape_shows_what_python_should_have_renewed():
     assert total == before
 
 
-@on_gpu
+@pytest.mark.gpu
 @pytest.mark.parametrize("amp", ["none", "bf16"])
 @pytest.mark.parametrize("mode", ["rslad+ce+attn+augattn", "teacher:pgd"])
 def test_a_cuda_graph_of_the_step_is_the_step(mode, amp, make_update):
@@ -220,7 +219,7 @@ def test_a_cuda_graph_of_the_step_is_the_step(mode, amp, make_update):
             torch.testing.assert_close(got[name], value, rtol=0.02, atol=0.02 * float(value.abs().max()) + 1e-6)
 
 
-@on_gpu
+@pytest.mark.gpu
 def test_a_step_on_a_gpu_never_waits(make_update):
     device = torch.device("cuda", torch.cuda.current_device())
     update = make_update("rslad+ce", 2, device=device, amp="bf16")
