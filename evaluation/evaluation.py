@@ -16,7 +16,7 @@ from dataset.corruptions import CORRUPTIONS, SEVERITIES
 from dataset.options import DataSettings
 from evaluation.accuracy import evaluate
 from evaluation.data import evaluation_loader
-from evaluation.measurements import Measurements
+from evaluation.measurements import Measurements, Unsaved
 from evaluation.plan import main_attack
 from evaluation.self_checks import inspect
 from helper.processes import Processes, bar_options
@@ -36,7 +36,7 @@ class Evaluation:
         branches: Sequence[int],
         spec: DatasetSpec,
         source: ImageSource,
-        measured: Measurements,
+        measured: Measurements | Unsaved,
         processes: Processes,
         images: DataSettings,
         *,

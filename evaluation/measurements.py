@@ -48,6 +48,13 @@ class Measurements:
         return self.cells[key]
 
 
+class Unsaved:
+    """In the place of `Measurements`, for a network that has no file: nothing is kept."""
+
+    def take(self, name: str, measure: Callable[[], dict], /, **settings: object) -> dict:
+        return measure()
+
+
 def open_measurements(folder: Path, checkpoint: Path, processes: Processes, resume: Path | None) -> Measurements:
     """Those of `checkpoint` in `folder`, which is locked for this run, or in the file `resume`."""
     lock = []

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
+
+from torch import nn
 
 from helper.checkpoint import FORMAT, VERSION, read_checkpoint
 from helper.errors import UserError
 from models import build_model
-from models.layers import Network
+from models.layers import BranchNorm2d, Network
 
 
 def describe_model(name: str, model: Network) -> dict:
@@ -38,6 +40,16 @@ def load_model(path: str | Path) -> tuple[Network, dict]:
     """(network on the CPU, checkpoint) of any checkpoint of ours."""
     checkpoint = read_checkpoint(path)
     return restore_model(checkpoint, path), checkpoint
+
+
+def keep_branch(network: Network, branch: int) -> Network:
+    """The network itself, left with that batch-norm branch alone, which is then its branch 0."""
+    network.spec = replace(network.spec, branches=1)
+    for norm in network.modules():
+        if isinstance(norm, BranchNorm2d):
+            norm.branches = nn.ModuleList([norm.branches[branch]])
+            norm.route = ((None, 0),)
+    return network
 
 
 def checkpoint_dataset(
