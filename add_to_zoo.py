@@ -14,6 +14,8 @@ from __future__ import annotations
 import argparse
 import re
 import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 from helper.script import run_script
@@ -130,40 +132,55 @@ def check_sizes(size: int, file: Path) -> None:
         )
 
 
-def make_entry(args: argparse.Namespace) -> tuple[dict, memoryview]:
-    """(entry without its file's name and digest, content of the file)"""
-    model, checkpoint = load_model(args.checkpoint)
-    content = weights_alone(checkpoint, args.checkpoint)
-    digest = file_digest(args.checkpoint)
-    evaluations = [read_results(run) for run in args.evaluation]
-    for run, results in zip(args.evaluation, evaluations, strict=True):
+@dataclass(frozen=True)
+class Given:
+    """What the options of these names say of a network, or where it can be read; None where they say nothing."""
+
+    evaluation: Sequence[str]
+    training: Sequence[str]
+    private: str | None
+    teacher: str | None
+    kind: str | None
+    commit: str | None
+    command: str | None
+    hours: float | None
+    note: str | None
+
+
+def make_entry(path: Path, given: Given) -> tuple[dict, memoryview]:
+    """(entry without its file's name and digest, content of the file) of the checkpoint at `path`"""
+    model, checkpoint = load_model(path)
+    content = weights_alone(checkpoint, path)
+    digest = file_digest(path)
+    evaluations = [read_results(run) for run in given.evaluation]
+    for run, results in zip(given.evaluation, evaluations, strict=True):
         check_evaluation(results, run, digest)
-    trainings = [read_results(run) for run in args.training]
+    trainings = [read_results(run) for run in given.training]
     if trainings:
         check_trainings(trainings, checkpoint)
-    teacher = args.teacher and entry_of(args.teacher)["name"]
+    teacher = given.teacher and entry_of(given.teacher)["name"]
     trained = training_record(trainings, teacher)
-    given = checkpoint.get("args", {})
+    options = checkpoint.get("args", {})
     kept, total = relu_totals(model)
     entry = {
         "model": checkpoint["model"]["name"],
         "dataset": checkpoint.get("dataset"),
         "stage": checkpoint.get("stage"),
-        "kind": kind_of_weights(checkpoint, args.kind),
+        "kind": kind_of_weights(checkpoint, given.kind),
         "relus": kept,
         "total": total,
         "branches": model.spec.branches,
         "interpolation": content.get("interpolation"),
         **measured_accuracy(evaluations),
-        "private": args.private and private_cost(args.private, digest),
+        "private": given.private and private_cost(given.private, digest),
         "teacher": teacher,
-        "commit": args.commit or git_commit(),
-        "command": args.command or trained["command"],
+        "commit": given.commit or git_commit(),
+        "command": given.command or trained["command"],
         "epochs": trained["epochs"],
-        "hours": trained["hours"] if args.hours is None else args.hours,
-        "seed": given.get("seed"),
-        "select_on": given.get("select_on"),
-        "note": args.note,
+        "hours": trained["hours"] if given.hours is None else given.hours,
+        "seed": options.get("seed"),
+        "select_on": options.get("select_on"),
+        "note": given.note,
     }
     return entry, packed(content)
 
@@ -173,7 +190,9 @@ def main(args: argparse.Namespace) -> None:
     taken = [entry["name"] for entry in entries]
     if args.name in taken and not args.replace:
         raise UserError(f"--name {args.name}: the zoo has such a network; --replace puts this one in its place")
-    entry, content = make_entry(args)
+    entry, content = make_entry(
+        args.checkpoint, Given(**{field.name: getattr(args, field.name) for field in fields(Given)})
+    )
     file = zoo_folder() / f"{args.name}.pth"
     check_sizes(len(content), file)
 

@@ -72,10 +72,12 @@ def reference(model: Network, branch: int, images: torch.Tensor) -> np.ndarray:
         return model(images).numpy()
 
 
-def exported(program: Program, about: dict, args: argparse.Namespace, images: np.ndarray) -> tuple[bytes, np.ndarray]:
-    """(content of the file, the logits that whoever reads it will get)."""
-    if args.format == "onnx":
-        content = to_onnx(program, about, args.batch)
+def exported(
+    program: Program, about: dict, images: np.ndarray, *, kind: str, batch: int | None
+) -> tuple[bytes, np.ndarray]:
+    """(content of the file, the logits that whoever reads it will get). `kind` and `batch`: --format and --batch."""
+    if kind == "onnx":
+        content = to_onnx(program, about, batch)
         return content, run_onnx(content, images)
     file = io.BytesIO()
     write_program(file, program, about)
@@ -123,7 +125,7 @@ def main(args: argparse.Namespace) -> None:
     named = checkpoint["model"]["name"]
     about = {"model": named, "image_size": model.spec.image_size, "num_classes": model.spec.num_classes}
     about |= {"branch": args.branch, "relus": relu_totals(model)[0]}
-    content, logits = exported(program, about, args, images.numpy())
+    content, logits = exported(program, about, images.numpy(), kind=args.format, batch=args.batch)
     error = float(np.abs(logits - expected).max() / np.abs(expected).max())
     if not error < TOLERANCE:  # a NaN is no agreement either
         raise UserError(f"the exported logits differ from PyTorch's by {error:.1e} of the largest; nothing was written")

@@ -75,11 +75,11 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def chosen_rounds(args: argparse.Namespace, known: list[str]) -> list[str]:
-    for name in args.rounds or ():
+def chosen_rounds(asked: list[str] | None, known: list[str], config: str) -> list[str]:
+    for name in asked or ():
         if name not in known:
-            raise UserError(f"--rounds {name}: {args.config} has {', '.join(known)}")
-    return args.rounds or known
+            raise UserError(f"--rounds {name}: {config} has {', '.join(known)}")
+    return asked or known
 
 
 def can_run(step: Step) -> bool:
@@ -96,11 +96,11 @@ def print_plan(steps: list[Step], seconds: dict[str, float | None], ledger: Ledg
     print(f"left: {total}" + (f", and {unknown} steps of kinds that were never run here" if unknown else ""))
 
 
-def write_tables(args: argparse.Namespace, save: Path, config, rows: list[Row], ledger: Ledger) -> None:
+def write_tables(publish: Path | None, save: Path, config, rows: list[Row], ledger: Ledger) -> None:
     text = results_table(config, rows, ledger)
     put_into(save / "results.md", config.name, text)
-    if args.publish:
-        put_into(args.publish, config.name, text)
+    if publish:
+        put_into(publish, config.name, text)
     measured = [
         str(step.marker)
         for row in rows
@@ -118,7 +118,7 @@ def main(args: argparse.Namespace) -> None:
     save = Path(args.save_dir, config.name).resolve()
     frost = str(Path(args.frost_dir).resolve()) if args.frost_dir else None
     place = Place(save, str(Path(args.data_root).expanduser().resolve()), frost, not args.no_download)
-    steps, rows = plan(config, place, chosen_rounds(args, [one.name for one in config.rounds]))
+    steps, rows = plan(config, place, chosen_rounds(args.rounds, [one.name for one in config.rounds], args.config))
     ledger = Ledger(save / "steps.json")
     if args.dry_run:
         print_plan(steps, estimate(steps, ledger, config, place, args.threads), ledger)
@@ -136,7 +136,7 @@ def main(args: argparse.Namespace) -> None:
         print(f"\n[{number}/{len(left)}] {step.name}\n$ python {' '.join(step.command)}", flush=True)
         runner.run(step)
     if any(ledger.is_done(step) for step in steps):
-        write_tables(args, save, config, rows, ledger)
+        write_tables(args.publish, save, config, rows, ledger)
     waiting = [step.name for step in steps if not ledger.is_done(step)]
     print(f"{len(waiting)} steps are left; the same command goes on" if waiting else "all steps are done")
     del lock

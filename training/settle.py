@@ -42,10 +42,7 @@ def settle(args: argparse.Namespace, processes: Processes, *, stage: int) -> Pla
     # Which network, on which data
     model = args.model_s if stage else checked_teacher(args.model)
     branches = branch_count(use2BN=args.use2BN, use3BN=args.use3BN)
-    student_file = args.path_s_load if stage == 2 else None
-    origin = None
-    if stage:
-        origin = find_origin(model, args.dataset, branches, args.path_t, student_file, args.teacher_images)
+    origin = origin_of(args, branches, stage) if stage else None
     data = dataset_spec(origin.dataset if origin else args.dataset)
     network = model_spec(data, branches)
     if origin:  # a student may begin with its teacher's weights, so it sees what that saw
@@ -67,8 +64,7 @@ def settle(args: argparse.Namespace, processes: Processes, *, stage: int) -> Pla
     acceleration = settle_acceleration(args, kept(args.amp, begun, "amp"), fresh, processes)
 
     # What is recorded of it
-    decided = {"dataset": data.name, "robust_train_mode": mode, "data_on": data_on, "amp": acceleration.amp}
-    decided |= {"compile": "graphs" if acceleration.graphs else "none"}
+    decided = {"dataset": data.name, "robust_train_mode": mode, "data_on": data_on, **recorded(acceleration)}
     decided |= {"lr_decay_epochs": list(optimise.lr_decay_epochs)}
     decided |= {"mask_freeze_epochs": search.freeze_epochs} if search else {}
     record = plain_arguments({**vars(args), **decided})
@@ -100,6 +96,15 @@ def settle(args: argparse.Namespace, processes: Processes, *, stage: int) -> Pla
 def kept(given: str, begun: Mapping[str, object] | None, name: str) -> str:
     """What an option's 'auto' was when the run began that now goes on."""
     return begun.get(name, given) if begun and given == "auto" else given
+
+
+def recorded(acceleration: Acceleration) -> dict[str, str]:
+    return {"amp": acceleration.amp, "compile": "graphs" if acceleration.graphs else "none"}
+
+
+def origin_of(args: argparse.Namespace, branches: int, stage: int) -> Origin:
+    student_file = args.path_s_load if stage == 2 else None
+    return find_origin(args.model_s, args.dataset, branches, args.path_t, student_file, args.teacher_images)
 
 
 def settle_acceleration(
