@@ -22,8 +22,8 @@ import torch
 
 from helper import command_line
 from helper.processes import start_processes
+from masks.allocation import relu_count
 from masks.options import add_search_options
-from masks.selection import MaskChooser
 from models import build_model
 from training.options import add_distillation_options, add_training_options
 from training.run_folder import RunFolder
@@ -42,9 +42,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     )
     budget.add_argument(
         "--relu_budget",
-        type=int,
+        type=relu_count,
         metavar="N",
-        help="exactly N ReLUs, shared out by the architecture's sensitivity profile",
+        help="exactly N ReLUs, 82650 or 50k, or a share of all, 9%%; --budget_shares says who shares them out",
     )
     add_search_options(parser)
     parser.add_argument(
@@ -76,14 +76,14 @@ def main(args: argparse.Namespace) -> None:
     run = RunFolder(plan.run, processes)
 
     # Networks, the student's first mask, and the search for better ones
-    teacher, chooser = planned_teacher(plan), MaskChooser(plan.distillation.budget.layers)
+    teacher = planned_teacher(plan)
     torch.manual_seed(plan.seed)
     student = build_model(plan.model, **asdict(plan.network))
     if plan.distillation.from_teacher:
         student.load_state_dict(teacher.state_dict())
-    chooser.set_random_masks(student, plan.seed)
+    chooser = plan.search.first_masks(student, plan.distillation.budget.layers, plan.seed)
     task = make_task(plan, processes, student, teacher)
-    if plan.search:
+    if plan.search.course.epochs:
         task.search = plan.search.build(student, chooser)
 
     # Training, and what it is worth on the test set

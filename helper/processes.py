@@ -68,6 +68,13 @@ def sum_over_processes(tensors: Sequence[Tensor]) -> list[Tensor]:
     return totals
 
 
+def average_over_processes(tensors: Sequence[Tensor]) -> list[Tensor]:
+    """The mean of every tensor over all processes; with one process the tensors themselves."""
+    if not dist.is_initialized():
+        return list(tensors)
+    return [total / dist.get_world_size() for total in sum_over_processes(tensors)]
+
+
 def any_process(flag: bool) -> bool:
     """Whether `flag` holds on any process. All processes must ask together."""
     if not dist.is_initialized():

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import argparse
 import math
 from collections.abc import Sequence
+from fractions import Fraction
 
 from torch import nn
 
@@ -24,19 +26,46 @@ def budget_from_fractions(model: nn.Module, fractions: Sequence[float], source: 
     for fraction in fractions:
         if not 0 <= fraction <= 1:
             raise UserError(f"{source}: {fraction} is no fraction between 0 and 1")
-    return [
-        math.floor(fraction * site.total) for fraction, site in zip(fractions, relu_sites(model).values(), strict=True)
-    ]
+    budget = []
+    for fraction, (name, site) in zip(fractions, relu_sites(model).items(), strict=True):
+        budget.append(math.floor(fraction * site.total))
+        if budget[-1] > site.kept:
+            raise UserError(f"{source}: {budget[-1]} ReLUs of {name}, where this network keeps {site.kept}")
+    return budget
+
+
+def relu_count(text: str) -> int | str:
+    """'82650', '50k' or '9%': a number of ReLUs, or a share of all, which stays a text until there is a network."""
+    if text.endswith("%"):
+        if not 0 <= float(text[:-1]) <= 100:
+            raise argparse.ArgumentTypeError(f"{text} does not lie between 0% and 100%")
+        return text
+    value = Fraction(text[:-1]) * 1000 if text.endswith("k") else Fraction(text)
+    if value.denominator != 1:
+        raise argparse.ArgumentTypeError(f"{text} is no whole number of ReLUs")
+    return int(value)
+
+
+relu_count.__name__ = "number of ReLUs"  # argparse names the type in its error line
+
+
+def total_of(budget: int | str, model: nn.Module) -> int:
+    """The ReLUs that a `relu_count` means in this network."""
+    if isinstance(budget, int):
+        return budget
+    return math.floor(Fraction(budget[:-1]) / 100 * sum(site.total for site in relu_sites(model).values()))
 
 
 def allocate_budget(model: nn.Module, total: int, profile: Sequence[float]) -> list[int]:
     """Exactly `total` ReLUs as k_l = min(N_l, kappa * eta_l), `profile` being eta, with kappa solved for the total.
 
+    N_l are the ReLUs that the network keeps: a network with masks is one that they are chosen from.
+
     What flooring leaves over goes to the layers with the largest remainders. Raises UserError for a total that the
     network does not have.
     """
     check_layers(len(profile), model, "the sensitivity profile")
-    sizes = [site.total for site in relu_sites(model).values()]
+    sizes = [site.kept for site in relu_sites(model).values()]
     if not 0 <= total <= sum(sizes):
         raise UserError(f"--relu_budget {total}: this network has {sum(sizes)} ReLUs")
     # A layer fills up at kappa = N_l / eta_l; settle layers in that order, until kappa stays below the next one's.

@@ -5,12 +5,16 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from torch import nn
 
-from helper.command_line import Parser, number, positive
-from masks.search import Course, MaskSearch, searches
-from masks.selection import MaskChooser
+from helper.command_line import CHECKPOINT, Parser, checkpoint_file, number, positive
+from helper.errors import UserError
+from masks.search import SCHEDULES, Course, MaskSearch, searches
+from masks.selection import GRANULARITIES, MaskChooser
+from models.layers import Network, relu_sites
+from models.restore import load_model
 
 
 @dataclass(frozen=True)
@@ -24,6 +28,41 @@ class SearchPlan:
     own: tuple[tuple[str, object], ...]
     course: Course
     freeze_epochs: int
+    granularity: str = "position"
+    shared: bool = False
+    mask_from: Path | None = None
+
+    @property
+    def label(self) -> str:
+        """What is added to the budget's name, for all but the default search of positions: '_snl_channel'."""
+        parts = [self.name, self.granularity]
+        return "".join(f"_{part}" for part in parts if part not in (next(iter(searches())), GRANULARITIES[0]))
+
+    def parent(self) -> Network | None:
+        """The network whose masks those of the search are subsets of."""
+        return load_model(self.mask_from)[0] if self.mask_from else None
+
+    def available(self, student: Network) -> Network:
+        """What masks for `student` are chosen from: it, or the network of --mask_from. Raises UserError for another."""
+        parent = self.parent()
+        if parent is None:
+            return student
+        shapes, given = ([site.map_shape for site in relu_sites(network).values()] for network in (student, parent))
+        if shapes != given:
+            raise UserError(f"--mask_from {self.mask_from}: its ReLU layers are not those of the student")
+        return parent
+
+    def first_masks(self, student: nn.Module, budget: Sequence[int], seed: int) -> MaskChooser:
+        """Set the student's masks at random, for as many ReLUs as the search begins with; what chooses all others."""
+        parent = self.parent()
+        chooser = MaskChooser(
+            budget,
+            self.granularity,
+            shared=self.shared,
+            parent={name: site.mask for name, site in relu_sites(parent).items()} if parent else None,
+        )
+        chooser.set_random_masks(student, seed, self.course.spare(0))
+        return chooser
 
     def build(self, student: nn.Module, chooser: MaskChooser) -> MaskSearch:
         """The search, on a student that lies where it will be trained."""
@@ -37,6 +76,32 @@ def add_search_options(parser: Parser) -> None:
     kinds = "; ".join(f"{entry.name}, {entry.summary}" for entry in entries.values())
     group.add_argument(
         "--mask_search", choices=entries, default=default, help=f"how masks are found: {kinds} (default: {default})"
+    )
+    group.add_argument(
+        "--mask_granularity",
+        choices=GRANULARITIES,
+        default=GRANULARITIES[0],
+        help="what a mask keeps or drops as a whole; budgets are met to the nearest of these (default: position)",
+    )
+    search_shares = ", ".join(entry.name for entry in entries.values() if entry.shares == "search")
+    group.add_argument(
+        "--budget_shares",
+        choices=("profile", "search"),
+        help="what each layer keeps is fixed beforehand, by --sensitivity or the sensitivity profile, or is up to the "
+        "search, which then ranks across layers; layers as a whole are always ranked (default: profile; for "
+        f"{search_shares} with --relu_budget: search)",
+    )
+    group.add_argument(
+        "--budget_schedule",
+        choices=SCHEDULES,
+        help="once: the masks meet the budget from the first on; cosine: it is lowered to that over the epochs of the "
+        "search (default: what the search was published with)",
+    )
+    group.add_argument(
+        "--mask_from",
+        type=checkpoint_file,
+        metavar=CHECKPOINT,
+        help="begin with the finished masks of this network of a larger budget: only what it keeps may be kept",
     )
     group.add_argument(
         "--mask_freeze_epochs",
@@ -68,10 +133,20 @@ def search_defaults() -> dict[str, object]:
 def settle_search(args: argparse.Namespace, views: Sequence[str]) -> SearchPlan:
     """The search that --mask_search and the options beside it name, in a run of --epochs that trains on `views`.
 
-    Raises UserError where it looks at another view.
+    Raises UserError for what does not go together.
     """
     entry = searches()[args.mask_search]
     own = entry.settle(args, views)
     frozen = args.mask_freeze_epochs or max(1, round(0.1 * args.epochs))
-    course = Course(max(0, args.epochs - frozen), args.mask_patience, args.mask_patience_tol)
-    return SearchPlan(entry.name, tuple(own.items()), course, frozen)
+    schedule = args.budget_schedule or entry.schedules[0]
+    if schedule not in entry.schedules:
+        raise UserError(
+            f"--budget_schedule {schedule}: {entry.name} lowers the number of ReLUs by itself; leave it out"
+        )
+    if args.mask_granularity == "layer" and args.budget_shares == "profile":
+        raise UserError("--budget_shares profile: a layer as a whole has no share; use --budget_shares search")
+    shares = args.budget_shares or (entry.shares if args.sensitivity is None else "profile")
+    course = Course(max(0, args.epochs - frozen), args.mask_patience, args.mask_patience_tol, schedule)
+    return SearchPlan(
+        entry.name, tuple(own.items()), course, frozen, args.mask_granularity, shares == "search", args.mask_from
+    )

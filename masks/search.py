@@ -7,6 +7,7 @@ checkpoints ask the entry and the search; no other file knows a search by its na
 from __future__ import annotations
 
 import argparse
+import math
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
@@ -18,15 +19,25 @@ from helper.registry import discover
 from masks.counting import hamming_distance, masks_of
 from masks.selection import MaskChooser
 
+SCHEDULES = ("once", "cosine")
+
 
 @dataclass(frozen=True)
 class Course:
-    """For how long a search may go on: `epochs`, or until less than `tolerance` of the positions changed in each of
-    `patience` epochs in a row."""
+    """How a search goes: for `epochs`, or until less than `tolerance` of the positions changed in each of `patience`
+    epochs in a row. `schedule`: 'once', at the budget from the first masks on; 'cosine', lowered to it meanwhile.
+    """
 
     epochs: int
     patience: int = 5
     tolerance: float = 0.001
+    schedule: str = SCHEDULES[0]
+
+    def spare(self, epoch: float) -> float:
+        """The share of what the budget drops that is still kept after so many epochs: 1 to 0."""
+        if self.schedule == "once" or epoch >= self.epochs:
+            return 0.0
+        return (1 + math.cos(math.pi * epoch / self.epochs)) / 2
 
 
 @dataclass(frozen=True)
@@ -82,13 +93,18 @@ class MaskSearch:
         """The step is done; whether that has changed the masks. Never recorded."""
         return False
 
+    def spare(self) -> float:
+        """The share of what the budget drops that is still kept, now that `epoch` epochs are over."""
+        return self.course.spare(self.epoch)
+
     def end_epoch(self) -> Moved:
         """Set the student's masks, and say how it stands. Every process must ask."""
         before = {name: mask.clone() for name, mask in masks_of(self.student).items()}
-        self.chooser.set_masks(self.student, self.scores())
-        distance = hamming_distance(masks_of(self.student), before)
         self.epoch += 1
-        self.calm_epochs = self.calm_epochs + 1 if distance < self.course.tolerance else 0
+        spare = self.spare()
+        self.chooser.set_masks(self.student, self.scores(), spare)
+        distance = hamming_distance(masks_of(self.student), before)
+        self.calm_epochs = self.calm_epochs + 1 if distance < self.course.tolerance and not spare else 0
         return Moved(distance, self.epoch >= self.course.epochs or self.calm_epochs >= self.course.patience)
 
     def harden(self) -> None:
@@ -113,6 +129,10 @@ class SearchEntry:
     name: str
     summary: str
     search: type[MaskSearch]
+    # Who shares a total out over the layers, as a rule: the sensitivity profile, or the search itself.
+    shares = "profile"
+    # What --budget_schedule may be, the default first.
+    schedules: tuple[str, ...] = SCHEDULES
     order = 0
 
     def add_options(self, group: argparse._ArgumentGroup) -> None:

@@ -75,6 +75,8 @@ class MaskedReLU(nn.Module):
         self.register_buffer("floor", torch.zeros(1, 1, 1, 1), persistent=False)
         self.map_shape: tuple[int, int, int] = (1, 1, 1)
         self.keeps_all = True
+        # What a mask search does here instead while it looks for the mask: (x, whether training) -> as forward's.
+        self.gate: Callable[[Tensor, bool], Tensor] | None = None
 
     def set_mask(self, mask: Tensor) -> None:
         """Take over a copy of `mask`, bool of shape (C, H, W) or (C, 1, 1)."""
@@ -96,6 +98,8 @@ class MaskedReLU(nn.Module):
         return int(self.mask.sum()) * self.total // self.mask.numel()
 
     def forward(self, x: Tensor) -> Tensor:
+        if self.gate is not None:
+            return self.gate(x, self.training)
         if self.keeps_all:
             return F.relu(x)
         return _FlooredIdentity.apply(x, self.floor.to(x.dtype))

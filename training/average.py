@@ -22,6 +22,7 @@ class WeightAverage:
     def __init__(self, source: Network, decay: float):
         self.source, self.decay, self.updates = source, decay, 0
         self.network = deepcopy(source).requires_grad_(False).eval()
+        self.take_masks()
         self.mine, self.theirs = _averaged(self.network), _averaged(source)
 
     @torch.no_grad()
@@ -31,9 +32,10 @@ class WeightAverage:
         self.updates += 1
 
     def take_masks(self) -> None:
-        """The source's masks are new."""
+        """The source's masks, or what a search does in their place, are new."""
         for mine, theirs in zip(relu_sites(self.network).values(), relu_sites(self.source).values(), strict=True):
             mine.set_mask(theirs.mask)
+            mine.gate = theirs.gate
 
     def state_dict(self) -> dict[str, object]:
         return {"updates": self.updates, "network": self.network.state_dict()}

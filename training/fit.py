@@ -61,6 +61,7 @@ class Fit:
         self.optimizer.load_state_dict(checkpoint["optimizer"])
         self.meter.load_state_dict(checkpoint["meter"], is_main)
         if self.average:
+            self.average.take_masks()
             self.average.load_state_dict(checkpoint["average"])
         self.progress = Progress(**progress)
 
@@ -142,6 +143,8 @@ class Fit:
         moved = self.task.search.end_epoch()
         if moved.settled:
             self.task.search.harden()
+            if remark := self.task.search.chooser.remark(self.task.student):
+                say(self.task.processes, f"note: {remark}")
         self.progress.masks_frozen = moved.settled
         self.update.masks_changed()
         return moved.distance

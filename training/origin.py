@@ -9,7 +9,7 @@ from dataset import dataset_spec
 from distiller_zoo.modes import TEACHER
 from helper.checkpoint import read_checkpoint, read_file
 from helper.errors import UserError
-from masks.allocation import allocate_budget, budget_from_fractions, interpolate_profile
+from masks.allocation import allocate_budget, budget_from_fractions, interpolate_profile, total_of
 from models import STUDENTS, architecture_of
 from models.branches import branch_of
 from models.foreign import load_teacher
@@ -96,8 +96,8 @@ def check_answers(objective: Objective, origin: Origin) -> None:
             )
 
 
-def share_out(student: str, network: Network, named: str | None, total: int | None) -> Budget:
-    """The budget of --sensitivity `named`, or `total` ReLUs by the sensitivity profile of the student's architecture.
+def share_out(student: str, network: Network, named: str | None, count: int | str | None) -> Budget:
+    """The budget of --sensitivity `named`, or --relu_budget `count` by the profile of the student's architecture.
 
     Raises UserError for one that does not fit the network.
     """
@@ -107,4 +107,5 @@ def share_out(student: str, network: Network, named: str | None, total: int | No
     profile, own = load_profile(architecture_of(student))
     if not own:
         profile = interpolate_profile(profile, len(relu_sites(network)))
+    total = total_of(count, network)
     return Budget(budget_label(total), tuple(allocate_budget(network, total, profile)))

@@ -17,7 +17,7 @@ from distiller_zoo.loss import losses
 from helper.errors import UserError
 from helper.processes import Processes, on_main_process, restarts
 from helper.run_folder import plain_arguments, run_folder
-from masks.options import settle_search
+from masks.options import SearchPlan, settle_search
 from models import architecture_of, build_model
 from models.branches import branch_count, check_branches
 from models.layers import Network
@@ -54,8 +54,8 @@ def settle(args: argparse.Namespace, processes: Processes, *, stage: int) -> Pla
     objective = settle_objective(args, mode, branches, with_teacher=stage > 0)
     check_batch(args.batch_size, branches, objective.views, processes.count)
     optimise = optimisation(args)
-    distillation = settle_distillation(args, origin, objective, mode, fresh) if origin else None
     search = settle_search(args, objective.views) if stage == 1 else None
+    distillation = settle_distillation(args, origin, objective, mode, fresh, search) if origin else None
 
     # What it is called; what it keeps to if it goes on; where and in what it computes
     run = settle_run(args, stage, data.name, mode, branches, distillation)
@@ -86,7 +86,7 @@ def settle(args: argparse.Namespace, processes: Processes, *, stage: int) -> Pla
         seed=args.seed,
         record=MappingProxyType(record),
         distillation=distillation,
-        search=search if search and search.course.epochs else None,
+        search=search,
     )
     if processes.is_main:
         print(*(f"note: {note}\n" for note in notes(plan)), sep="", end="")
@@ -158,13 +158,18 @@ def notes(plan: Plan) -> Iterator[str]:
                 f"--distill kd sets {loss.weight.name} to 0, so the {loss.distill} terms are left out; "
                 f"--distill {loss.distill} uses them"
             )
-    if plan.stage == 1 and not plan.search:
+    if plan.search and not plan.search.course.epochs:
         epochs = plan.optimisation.epochs
         yield f"{epochs} epochs leave none to search in; the mask stays as it was drawn at random"
 
 
 def settle_distillation(
-    args: argparse.Namespace, origin: Origin, objective: Objective, mode: str, fresh: Callable[[], Network]
+    args: argparse.Namespace,
+    origin: Origin,
+    objective: Objective,
+    mode: str,
+    fresh: Callable[[], Network],
+    search: SearchPlan | None,
 ) -> Distillation:
     """`fresh` gives a network of the student's architecture."""
     check_answers(objective, origin)
@@ -174,7 +179,8 @@ def settle_distillation(
         budget = Budget(found["label"], tuple(found["layers"]))
         tag = origin.student["tag"]
         return Distillation(args.path_t, teacher, budget, tag, args.path_s_load, teacher_images=args.teacher_images)
-    budget = share_out(args.model_s, fresh(), args.sensitivity, args.relu_budget)
+    budget = share_out(args.model_s, search.available(fresh()), args.sensitivity, args.relu_budget)
+    budget = Budget(budget.label + search.label, budget.layers)
     tag = student_tag(mode, attacked=args.attack_mode != "none")
     from_teacher = args.init_student == "teacher"
     return Distillation(

@@ -179,7 +179,7 @@ def training_loss(task: Task, batch: dict[str, Tensor], epoch: int | Tensor, met
 
     loss, terms = task.objective(outputs, target)
     if task.search and (penalty := task.search.penalty()) is not None:
-        loss, terms = loss + penalty, {**terms, "mask_penalty": penalty}
+        loss = loss + penalty
     meter.watch({**terms, "loss": loss})
     for name, value in {"loss": loss, **terms}.items():
         meter.add(name, value)
