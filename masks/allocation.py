@@ -20,17 +20,19 @@ def check_layers(found: int, model: nn.Module, what: str) -> None:
         raise UserError(f"{what} names {found} ReLU layers, this network has {layers}")
 
 
-def budget_from_fractions(model: nn.Module, fractions: Sequence[float], source: str) -> list[int]:
+def budget_from_fractions(
+    model: nn.Module, fractions: Sequence[float], source: str, available: Sequence[int] | None = None
+) -> list[int]:
     """k_l = floor(s_l * C*H*W) for every layer. Raises UserError for a list of another length or outside [0, 1]."""
     check_layers(len(fractions), model, source)
     for fraction in fractions:
         if not 0 <= fraction <= 1:
             raise UserError(f"{source}: {fraction} is no fraction between 0 and 1")
-    budget = []
-    for fraction, (name, site) in zip(fractions, relu_sites(model).items(), strict=True):
-        budget.append(math.floor(fraction * site.total))
-        if budget[-1] > site.kept:
-            raise UserError(f"{source}: {budget[-1]} ReLUs of {name}, where this network keeps {site.kept}")
+    sites = relu_sites(model)
+    budget = [math.floor(fraction * site.total) for fraction, site in zip(fractions, sites.values(), strict=True)]
+    for name, kept, most in zip(sites, budget, available or budget, strict=True):
+        if kept > most:
+            raise UserError(f"{source}: {kept} ReLUs of {name}, of which the network of --mask_from has {most}")
     return budget
 
 
@@ -56,18 +58,21 @@ def total_of(budget: int | str, model: nn.Module) -> int:
     return math.floor(Fraction(budget[:-1]) / 100 * sum(site.total for site in relu_sites(model).values()))
 
 
-def allocate_budget(model: nn.Module, total: int, profile: Sequence[float]) -> list[int]:
+def allocate_budget(
+    model: nn.Module, total: int, profile: Sequence[float], available: Sequence[int] | None = None
+) -> list[int]:
     """Exactly `total` ReLUs as k_l = min(N_l, kappa * eta_l), `profile` being eta, with kappa solved for the total.
 
-    N_l are the ReLUs that the network keeps: a network with masks is one that they are chosen from.
+    N_l are the ReLUs of the layers, or `available`.
 
     What flooring leaves over goes to the layers with the largest remainders. Raises UserError for a total that the
     network does not have.
     """
     check_layers(len(profile), model, "the sensitivity profile")
-    sizes = [site.kept for site in relu_sites(model).values()]
+    sizes = list(available or (site.total for site in relu_sites(model).values()))
     if not 0 <= total <= sum(sizes):
-        raise UserError(f"--relu_budget {total}: this network has {sum(sizes)} ReLUs")
+        where = "this network" if available is None else "the network of --mask_from"
+        raise UserError(f"--relu_budget {total}: {where} has {sum(sizes)} ReLUs")
     # A layer fills up at kappa = N_l / eta_l; settle layers in that order, until kappa stays below the next one's.
     order = sorted(range(len(sizes)), key=lambda layer: sizes[layer] / profile[layer])
     left, weight = total, sum(profile)

@@ -42,15 +42,15 @@ class SearchPlan:
         """The network whose masks those of the search are subsets of."""
         return load_model(self.mask_from)[0] if self.mask_from else None
 
-    def available(self, student: Network) -> Network:
-        """What masks for `student` are chosen from: it, or the network of --mask_from. Raises UserError for another."""
+    def available(self, student: Network) -> list[int] | None:
+        """The ReLUs per layer that the network of --mask_from has. Raises UserError where it is none like `student`."""
         parent = self.parent()
         if parent is None:
-            return student
+            return None
         shapes, given = ([site.map_shape for site in relu_sites(network).values()] for network in (student, parent))
         if shapes != given:
             raise UserError(f"--mask_from {self.mask_from}: its ReLU layers are not those of the student")
-        return parent
+        return [site.kept for site in relu_sites(parent).values()]
 
     def first_masks(self, student: nn.Module, budget: Sequence[int], seed: int) -> MaskChooser:
         """Set the student's masks at random, for as many ReLUs as the search begins with; what chooses all others."""

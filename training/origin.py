@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -96,16 +97,19 @@ def check_answers(objective: Objective, origin: Origin) -> None:
             )
 
 
-def share_out(student: str, network: Network, named: str | None, count: int | str | None) -> Budget:
+def share_out(
+    student: str, network: Network, named: str | None, count: int | str | None, available: Sequence[int] | None = None
+) -> Budget:
     """The budget of --sensitivity `named`, or --relu_budget `count` by the profile of the student's architecture.
 
-    Raises UserError for one that does not fit the network.
+    `available`: what the layers have left to share out. Raises UserError for one that does not fit the network.
     """
     if named is not None:
         found = load_budget(named)
-        return Budget(found.label, tuple(budget_from_fractions(network, found.fractions, f"--sensitivity {named}")))
+        layers = budget_from_fractions(network, found.fractions, f"--sensitivity {named}", available)
+        return Budget(found.label, tuple(layers))
     profile, own = load_profile(architecture_of(student))
     if not own:
         profile = interpolate_profile(profile, len(relu_sites(network)))
     total = total_of(count, network)
-    return Budget(budget_label(total), tuple(allocate_budget(network, total, profile)))
+    return Budget(budget_label(total), tuple(allocate_budget(network, total, profile, available)))

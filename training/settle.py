@@ -179,7 +179,8 @@ def settle_distillation(
         budget = Budget(found["label"], tuple(found["layers"]))
         tag = origin.student["tag"]
         return Distillation(args.path_t, teacher, budget, tag, args.path_s_load, teacher_images=args.teacher_images)
-    budget = share_out(args.model_s, search.available(fresh()), args.sensitivity, args.relu_budget)
+    available = search.available(fresh())
+    budget = share_out(args.model_s, fresh(), args.sensitivity, args.relu_budget, available)
     budget = Budget(budget.label + search.label, budget.layers)
     tag = student_tag(mode, attacked=args.attack_mode != "none")
     from_teacher = args.init_student == "teacher"
