@@ -65,7 +65,7 @@ def main(args) -> None:
     save = Path(args.save_dir).resolve()
     common = f"--dataset {args.dataset} --data_root {shlex.quote(args.data_root)} --save_dir {shlex.quote(str(save))}"
 
-    name = f"{args.model}_{args.dataset}"
+    name = f"{args.model}_{data.name}"
     teacher = save / "models" / name / f"{args.model}_best_TA0.0.pth"
     searched = save / "student_model" / "stage1" / name / f"{student}_best_TA0.0.pth"
     finished = save / "student_model" / "stage2" / name / f"{student}_stage2_best_TA0.0.pth"

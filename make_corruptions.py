@@ -45,26 +45,35 @@ from dataset.corruption_writer import (
 )
 from dataset.corruptions import IMAGE_SIZES
 from dataset.corruptions.frost import Frost, load_frost
+from dataset.crops import fitted
+from dataset.options import dataset_name
 from evaluation.options import add_corruption_options, chosen_corruptions
 from helper import command_line
 
 BLOCK = 250  # images a task: a second's work at most, and a few megabytes
 
 
-def corruptible(name: str) -> str:
-    if name in DATASETS and DATASETS[name].image_size not in IMAGE_SIZES:
-        sizes = " and ".join(map(str, IMAGE_SIZES))
+def corruptible(text: str) -> str:
+    size = dataset_spec(dataset_name(text)).image_size
+    if size not in IMAGE_SIZES:
+        known = " and ".join(map(str, IMAGE_SIZES))
         raise argparse.ArgumentTypeError(
-            f"{name} has {DATASETS[name].image_size} pixels a side, and constants exist for {sizes} pixels only"
+            f"{text} has {size} pixels a side, and constants exist for {known} pixels only"
         )
-    return name
+    return text
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = command_line.Parser(__doc__)
     group = parser.add_argument_group("data")
     names = [spec.name for spec in DATASETS.values() if spec.image_size in IMAGE_SIZES]
-    group.add_argument("--dataset", type=corruptible, choices=names, required=True, help="its test images are taken")
+    group.add_argument(
+        "--dataset",
+        type=corruptible,
+        required=True,
+        metavar="NAME",
+        help=f"its test images are taken: {', '.join(names)} or folder:PATH",
+    )
     group.add_argument("--data_root", default="data", metavar="DIR", help="where data sets lie (default: data)")
     group.add_argument("--no_download", action="store_true", help="never fetch a missing data set")
     group.add_argument(
@@ -158,8 +167,8 @@ def main(args: argparse.Namespace) -> None:
     try:
         # The test set.
         with stop.all_saved():
-            source = load_dataset(spec.name, args.data_root, train=False, download=not args.no_download)
-            images = np.stack([np.asarray(source.image(index)) for index in range(len(source))])
+            source = load_dataset(spec, args.data_root, train=False, download=not args.no_download)
+            images = np.stack([np.asarray(image) for image in fitted(source, spec).batch(range(len(source)))])
             as_files = spec.corrupted_layout == "files"
             if args.verify:
                 files = file_names(source) if as_files else None

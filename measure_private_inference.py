@@ -25,7 +25,8 @@ from pathlib import Path
 
 from helper.script import run_script
 
-from dataset import DATASETS, dataset_spec
+from dataset import dataset_spec
+from dataset.options import add_dataset_option
 from helper import command_line
 from helper.errors import UserError
 from helper.files import write_json
@@ -114,7 +115,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     group.add_argument(
         "--digest", metavar="HEX", help="client: agree to the public program of this digest and no other"
     )
-    group.add_argument("--dataset", choices=DATASETS, help="client: whose test images (else: what the checkpoint says)")
+    add_dataset_option(group, says="client: whose test images, ")
 
     group = parser.add_argument_group("files")
     group.add_argument("--data_root", default="data", metavar="DIR", help="where data sets lie (default: data)")

@@ -21,6 +21,7 @@ from PIL import Image
 
 from dataset.corruptions import SEVERITIES, corrupt
 from dataset.corruptions.frost import Frost
+from dataset.crops import fitted
 from dataset.source import ArraySource, ImageSource, Subset, folder_source, folders
 from dataset.spec import DatasetSpec
 from helper.errors import UserError
@@ -185,7 +186,8 @@ class GeneratedSource(ImageSource):
 class GeneratedSet(CorruptedSet):
     def __init__(self, spec: DatasetSpec, test: ImageSource, severities: Sequence[int], seed: int, frost: Frost):
         super().__init__(Provenance("generated on the fly", seed=seed, frost=frost.source), severities)
-        self.test, self.seed, self.frost, self.as_jpeg = test, seed, frost, spec.corrupted_layout == "files"
+        self.test, self.seed, self.frost = fitted(test, spec), seed, frost
+        self.as_jpeg = spec.corrupted_layout == "files"
 
     def source(self, corruption: str, severity: int) -> GeneratedSource:
         return GeneratedSource(self.test, corruption, severity, self.seed, self.frost, self.as_jpeg)

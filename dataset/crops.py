@@ -7,6 +7,9 @@ import math
 import numpy as np
 from PIL import Image
 
+from dataset.source import ImageSource
+from dataset.spec import DatasetSpec
+
 MIN_AREA, MAX_AREA = 0.08, 1.0
 MIN_RATIO, MAX_RATIO = 3 / 4, 4 / 3
 BILINEAR = Image.Resampling.BILINEAR
@@ -46,3 +49,19 @@ def resized_centre_crop(image: Image.Image, size: int) -> Image.Image:
 
 def random_flip(image: Image.Image, rng: np.random.Generator) -> Image.Image:
     return image.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if rng.random() < 0.5 else image
+
+
+class CutImages(ImageSource):
+    """The images of `source`, cut to a square of `size` pixels as an evaluation cuts them."""
+
+    def __init__(self, source: ImageSource, size: int):
+        super().__init__(source.labels, source.classes)
+        self.source, self.size = source, size
+
+    def image(self, index: int) -> Image.Image:
+        return resized_centre_crop(self.source.image(index), self.size)
+
+
+def fitted(source: ImageSource, spec: DatasetSpec) -> ImageSource:
+    """`source` with every image of its network's size."""
+    return CutImages(source, spec.image_size) if spec.any_size else source

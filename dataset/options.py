@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from helper.machine import available_cores
 
 from dataset import DATASETS
+from dataset.folder import PREFIX, is_folder
 from helper.command_line import Parser, not_negative, positive
 
 DATA_ON = ("auto", "device", "workers")
@@ -40,14 +41,31 @@ def data_settings(args: argparse.Namespace, *, data_on: str = "workers") -> Data
     )
 
 
+def dataset_name(text: str) -> str:
+    if text not in DATASETS and not is_folder(text):
+        known = ", ".join(DATASETS)
+        raise argparse.ArgumentTypeError(f"unknown data set '{text}'; known are {known}, and {PREFIX}PATH")
+    return text
+
+
+def add_dataset_option(group, *, default: str | None = None, says: str = "") -> None:
+    """`says`: what it is to this script."""
+    group.add_argument(
+        "--dataset",
+        type=dataset_name,
+        default=default,
+        metavar="NAME",
+        help=f"{says}{', '.join(DATASETS)}; or {PREFIX}PATH, where PATH/train/<class>/ and PATH/test/<class>/, or val/, "
+        f"hold images (default: {default or 'that of the checkpoint'})",
+    )
+
+
 def add_data_options(
     parser: Parser, *, dataset: str | None, batch_size: int = 128, select_on: str = "heldout", augments: bool = False
 ) -> None:
     """`augments`: the script crops, flips and mixes images, and may do so in more than one place."""
     group = parser.add_argument_group("data")
-    group.add_argument(
-        "--dataset", choices=DATASETS, default=dataset, help=f"default: {dataset or 'that of the checkpoint'}"
-    )
+    add_dataset_option(group, default=dataset)
     group.add_argument("--data_root", default="data", metavar="DIR", help="where data sets lie (default: data)")
     group.add_argument("--no_download", action="store_true", help="never fetch a missing data set")
     group.add_argument(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -58,12 +59,8 @@ class FileSource(ImageSource):
     def image(self, index: int) -> Image.Image:
         """Raises UserError for a file that cannot be read, or has another size than it should."""
         path = self.paths[index]
-        try:
-            with Image.open(path) as stored:
-                image = stored.convert("RGB")
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-            # Pillow reports a broken PNG as a SyntaxError, a truncated JPEG as an OSError.
-            raise UserError(f"cannot read the image {path} ({error}); put a whole copy in its place") from error
+        with image_file(path) as stored:
+            image = stored.convert("RGB")
         if self.size is not None and image.size != (self.size, self.size):
             width, height = image.size
             raise UserError(f"the image {path} has {width}x{height} pixels, not {self.size}x{self.size}")
@@ -82,6 +79,17 @@ class Subset(ImageSource):
 
     def batch(self, indices: Sequence[int]) -> list[Image.Image]:
         return self.source.batch(self.indices[list(indices)].tolist())
+
+
+@contextmanager
+def image_file(path: str | Path) -> Iterator[Image.Image]:
+    """The image at `path`, to be read within the context. Raises UserError where it cannot be."""
+    try:
+        with Image.open(path) as stored:
+            yield stored
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        # Pillow reports a broken PNG as a SyntaxError, a truncated JPEG as an OSError.
+        raise UserError(f"cannot read the image {path} ({error}); put a whole copy in its place") from error
 
 
 def folders(path: Path) -> list[str]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 from dataset.source import ImageSource
 
 Channels = tuple[float, float, float]
+NETWORK_SIZES = (32, 64, 224)  # pixels a side that networks are built for
 IMAGENET_MEAN_STD: tuple[Channels, Channels] = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 
@@ -20,7 +21,7 @@ class DatasetSpec:
     test images (where those have no labels, validation images). `flip`: a mirrored image is still one of its class.
     `any_size`: the files differ in size and are cut to fit.
     `corrupted_folder`: what its corrupted twin is called, below the root; `corrupted_layout`: arrays, or image files
-    (dataset/corrupted_sets.py).
+    (dataset/corrupted_sets.py). `kept`: what a checkpoint keeps of it, where its name does not say all.
     """
 
     name: str
@@ -34,3 +35,4 @@ class DatasetSpec:
     corrupted_layout: Literal["arrays", "files"] = "arrays"
     flip: bool = True
     any_size: bool = False
+    kept: Mapping[str, object] | None = None

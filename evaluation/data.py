@@ -36,7 +36,7 @@ class Corruptions:
 
 def read_split(images: DataSettings, spec: DatasetSpec, processes: Processes, *, train: bool) -> ImageSource:
     """The training or test images. The main process fetches what is missing, before the others look."""
-    load = partial(load_dataset, spec.name, images.data_root, train=train, download=not images.no_download)
+    load = partial(load_dataset, spec, images.data_root, train=train, download=not images.no_download)
     found = []
     on_main_process(lambda: found.append(load()))
     return found[0] if found else load()

@@ -17,10 +17,10 @@ from torch import Tensor, nn
 from helper.errors import UserError
 from helper.precision import full_precision
 from models.layers import BranchNorm2d, Network
-from models.restore import checkpoint_branches, describe_model
+from models.restore import KEPT_DATA, checkpoint_branches, describe_model
 
 # What of a checkpoint says what its network is and how it was trained; the rest is the state of a training run.
-IDENTITY = ("dataset", "stage", "teacher", "budget", "tag", "args", "epoch", "averaged")
+IDENTITY = ("dataset", KEPT_DATA, "stage", "teacher", "budget", "tag", "args", "epoch", "averaged")
 
 
 def interpolate(network: Network, t: float) -> Network:

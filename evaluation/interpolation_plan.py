@@ -9,7 +9,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from attacks.attack import AttackSettings
-from dataset import DatasetSpec, dataset_spec
+from dataset import DatasetSpec
 from dataset.options import DataSettings, data_settings
 from evaluation.data import Corruptions
 from evaluation.interpolation import check_branches
@@ -18,7 +18,7 @@ from evaluation.plan import resumed_file, settle_corruptions
 from helper.errors import UserError
 from helper.run_folder import checkpoint_name, plain_arguments
 from helper.zoo import in_zoo
-from models.restore import checkpoint_dataset
+from models.restore import checkpoint_data
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ def settle(args: argparse.Namespace, checkpoint: dict) -> InterpolationPlan:
     chosen = {"corruptions": list(corruptions.names), "severities": list(corruptions.severities)}
     return InterpolationPlan(
         checkpoint=args.checkpoint,
-        data=dataset_spec(checkpoint_dataset(checkpoint, args.checkpoint, args.dataset)),
+        data=checkpoint_data(checkpoint, args.checkpoint, args.dataset),
         images=data_settings(args),
         weight=args.weight,
         t=args.t,
@@ -109,9 +109,6 @@ def settle(args: argparse.Namespace, checkpoint: dict) -> InterpolationPlan:
 def check_options(args: argparse.Namespace, checkpoint: dict) -> None:
     """Raise UserError for options that contradict the checkpoint, and for a file that must not be written."""
     check_branches(checkpoint, args.checkpoint)
-    stored = checkpoint_dataset(checkpoint, args.checkpoint, args.dataset)
-    if args.dataset not in (None, stored):
-        raise UserError(f"--dataset {args.dataset} contradicts {args.checkpoint}, which has {stored}")
     if args.grid < 2:
         raise UserError("--grid 1: 2 or more values of t; --t takes a single one")
     if args.out and (args.out.is_dir() or args.out.resolve() == args.checkpoint.resolve()):

@@ -9,7 +9,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from attacks.attack import AttackSettings
-from dataset import DatasetSpec, dataset_spec
+from dataset import DatasetSpec
 from dataset.options import DataSettings, data_settings
 from evaluation.corruption_error import check_baseline
 from evaluation.data import Corruptions
@@ -18,7 +18,7 @@ from helper.errors import UserError
 from helper.run_folder import checkpoint_name, plain_arguments
 from models import STUDENTS
 from models.branches import branch_count
-from models.restore import checkpoint_branches, checkpoint_dataset
+from models.restore import checkpoint_branches, checkpoint_data
 from reporting.results import read_results
 
 MODES = {False: "Normal_Network", True: "Custom_Network"}  # by whether the model is a masked student
@@ -63,7 +63,7 @@ def settle(args: argparse.Namespace, checkpoint: dict) -> EvaluationPlan:
     Raises UserError for options that contradict the checkpoint, the machine or the baseline.
     """
     check_options(args, checkpoint)
-    data = dataset_spec(checkpoint_dataset(checkpoint, args.path, args.dataset))
+    data = checkpoint_data(checkpoint, args.path, args.dataset)
     attacks = evaluation_attacks(args)
     for attack in attacks:
         attack.entry.check()
@@ -95,7 +95,6 @@ def check_options(args: argparse.Namespace, checkpoint: dict) -> None:
     for option, value, stored in (
         ("--model", args.model, name),
         ("--validate_mode", args.validate_mode, MODES[name in STUDENTS]),
-        ("--dataset", args.dataset, checkpoint_dataset(checkpoint, args.path, args.dataset)),
         (f"--use{given}BN:", given if given > 1 else None, branches),
     ):
         if value is not None and value != stored:

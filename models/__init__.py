@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from dataset.spec import NETWORK_SIZES
 from helper.errors import UserError
 from models.layers import ModelSpec, Network, size_masks
 from models.mobilenetv2 import MOBILENETS
@@ -16,7 +17,7 @@ from models.vgg import VGGS
 from models.wide_resnet import WIDE_RESNETS
 
 ARCHITECTURES: dict[str, Callable[[ModelSpec], Network]] = {**RESNETS, **WIDE_RESNETS, **VGGS, **MOBILENETS}
-IMAGE_SIZES = (32, 64, 224)
+IMAGE_SIZES = NETWORK_SIZES
 
 
 def student_name(architecture: str) -> str:

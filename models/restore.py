@@ -7,10 +7,14 @@ from pathlib import Path
 
 from torch import nn
 
+from dataset import DatasetSpec, dataset_spec
+from dataset.folder import PREFIX, short_name
 from helper.checkpoint import FORMAT, VERSION, read_checkpoint
 from helper.errors import UserError
 from models import build_model
 from models.layers import BranchNorm2d, Network
+
+KEPT_DATA = "data_set"  # what of its data set a checkpoint keeps
 
 
 def describe_model(name: str, model: Network) -> dict:
@@ -52,14 +56,20 @@ def keep_branch(network: Network, branch: int) -> Network:
     return network
 
 
-def checkpoint_dataset(
+def checkpoint_data(
     checkpoint: dict, path: str | Path, given: str | None = None, remedy: str = "add --dataset"
-) -> str:
-    """What a checkpoint was trained on; `given` where it does not say, as one that was made by hand may not."""
-    name = checkpoint.get("dataset", given)
-    if name is None:
+) -> DatasetSpec:
+    """What a checkpoint was trained on, as it was then.
+
+    `given`: --dataset, which counts where the checkpoint, made by hand or another's, does not say, and tells where a
+    folder of images lies now. Raises UserError where the two are at odds.
+    """
+    name, kept = checkpoint.get("dataset"), checkpoint.get(KEPT_DATA)
+    if name is None and given is None:
         raise UserError(f"{path} does not name its data set; {remedy}")
-    return name
+    if name is not None and given is not None and name != short_name(given):
+        raise UserError(f"--dataset {given} contradicts {path}, which has {name}")
+    return dataset_spec(given or (f"{PREFIX}{kept['path']}" if kept else name), kept)
 
 
 def checkpoint_branches(checkpoint: dict) -> list[int]:

@@ -55,7 +55,7 @@ class Sizes:
 def read_sizes(config: Config, place: Place) -> Sizes:
     """Raises UserError where the data set is missing."""
     spec = dataset_spec(config.dataset)
-    train, test = (load_dataset(spec.name, place.data_root, train=part, download=False) for part in (True, False))
+    train, test = (load_dataset(spec, place.data_root, train=part, download=False) for part in (True, False))
     return Sizes(len(train), len(heldout_split(train.labels)[1]), len(test))
 
 

@@ -8,10 +8,12 @@ from time import perf_counter
 
 from helper.script import Stopped, StopSignal
 
+from dataset.folder import same_images
 from helper.checkpoint import tensors_to_cpu
+from helper.errors import UserError
 from helper.run_folder import AVERAGED, RAW
 from models.layers import Network
-from models.restore import describe_model
+from models.restore import KEPT_DATA, describe_model
 from training.average import WeightAverage
 from training.data import Loaders
 from training.epoch import train_one_epoch
@@ -49,6 +51,8 @@ class Fit:
     def restore(self, checkpoint: dict) -> None:
         """Put student, masks, optimizer and sums back as `save_progress` found them."""
         task, is_main = self.task, self.task.processes.is_main
+        if not same_images(checkpoint.get(KEPT_DATA), self.plan.data.kept):
+            raise UserError(f"--resume: {self.plan.data.title} no longer holds the images that the run began with")
         progress, searched = dict(checkpoint["progress"]), checkpoint["search"]
         if "calm_epochs" in progress:  # a run of before searches kept their own time
             calm = progress.pop("calm_epochs")

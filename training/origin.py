@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from dataset import dataset_spec
+from dataset import DatasetSpec
 from distiller_zoo.modes import TEACHER
 from helper.checkpoint import read_checkpoint, read_file
 from helper.errors import UserError
@@ -15,7 +15,7 @@ from models import STUDENTS, architecture_of
 from models.branches import branch_of
 from models.foreign import load_teacher
 from models.layers import Network, relu_sites
-from models.restore import checkpoint_branches, checkpoint_dataset
+from models.restore import checkpoint_branches, checkpoint_data
 from sensitivity import load_budget, load_profile
 from training.naming import budget_label
 from training.objective import Objective
@@ -26,7 +26,7 @@ from training.plan import Budget, model_spec
 class Origin:
     """Checkpoints of the teacher and, in stage 2, of the student; the data set is the teacher's."""
 
-    dataset: str
+    data: DatasetSpec
     teacher_file: Path
     teacher: dict
     student: dict | None = None
@@ -45,23 +45,21 @@ def find_origin(
     """
     if student not in STUDENTS:
         raise UserError(f"--model_s {student} is no student; known are {', '.join(STUDENTS)}")
-    if dataset is None:
-        content = read_file(teacher_file)
-        dataset = checkpoint_dataset(content if isinstance(content, dict) else {}, teacher_file)
-    spec = model_spec(dataset_spec(dataset), branches)
-    _, teacher = load_teacher(teacher_file, spec, student, teacher_images)
+    content = read_file(teacher_file)
+    data = checkpoint_data(content if isinstance(content, dict) else {}, teacher_file, dataset)
+    _, teacher = load_teacher(teacher_file, model_spec(data, branches), student, teacher_images)
     if teacher.get("stage", 0) != 0:
         raise UserError(
             f"--path_t {teacher_file} is of stage {teacher['stage']}; a teacher comes from train_teacher.py"
         )
-    check_checkpoint(teacher, teacher_file, dataset=dataset, branches=branches, student=student)
+    check_checkpoint(teacher, teacher_file, dataset=data.name, branches=branches, student=student)
     if student_file is None:
-        return Origin(dataset, teacher_file, teacher)
+        return Origin(data, teacher_file, teacher)
     found = read_checkpoint(student_file)
     if found.get("stage") not in (1, 2):
         raise UserError(f"--path_s_load {student_file} is of stage {found.get('stage')}; a student comes from stage 1")
-    check_checkpoint(found, student_file, dataset=dataset, branches=branches, student=student)
-    return Origin(dataset, teacher_file, teacher, found)
+    check_checkpoint(found, student_file, dataset=data.name, branches=branches, student=student)
+    return Origin(data, teacher_file, teacher, found)
 
 
 def check_checkpoint(checkpoint: dict, path: Path, *, dataset: str, branches: int, student: str) -> None:

@@ -13,6 +13,7 @@ from dataset import DatasetSpec
 from dataset.options import DataSettings
 from masks.options import SearchPlan
 from models.layers import ModelSpec, Network
+from models.restore import KEPT_DATA
 from training.acceleration import Acceleration
 from training.objective import Objective
 from training.schedule import make_schedule
@@ -127,6 +128,7 @@ class Plan:
     def identity(self) -> dict:
         """What every checkpoint says of its network beside the weights; later stages need it."""
         about = {"model_name": self.model, "dataset": self.data.name, "stage": self.stage}
+        about |= {KEPT_DATA: dict(self.data.kept)} if self.data.kept else {}
         if origin := self.distillation:
             budget = {"label": origin.budget.label, "layers": list(origin.budget.layers)}
             about |= {"teacher": origin.teacher, "budget": budget, "tag": origin.tag}

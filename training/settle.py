@@ -43,7 +43,7 @@ def settle(args: argparse.Namespace, processes: Processes, *, stage: int) -> Pla
     model = args.model_s if stage else checked_teacher(args.model)
     branches = branch_count(use2BN=args.use2BN, use3BN=args.use3BN)
     origin = origin_of(args, branches, stage) if stage else None
-    data = dataset_spec(origin.dataset if origin else args.dataset)
+    data = origin.data if origin else dataset_spec(args.dataset)
     network = model_spec(data, branches)
     if origin:  # a student may begin with its teacher's weights, so it sees what that saw
         network = replace(network, mean=origin.teacher["model"]["mean"], std=origin.teacher["model"]["std"])

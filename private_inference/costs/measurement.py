@@ -16,13 +16,13 @@ from helper.machine import processor_name
 import numpy as np
 from tqdm import tqdm
 
-from dataset import DatasetSpec, dataset_spec, load_dataset
+from dataset import DatasetSpec, load_dataset
 from dataset.loaders import EvalViews
 from helper.errors import UserError
 from helper.files import file_digest
 from helper.run_folder import checkpoint_name
 from masks.counting import relu_totals
-from models.restore import checkpoint_branches, checkpoint_dataset, load_model
+from models.restore import checkpoint_branches, checkpoint_data, load_model
 from private_inference.costs.emulate import HOSTS, EmulatedLink
 from private_inference.costs.link import Network, estimate
 from private_inference.engine.cost import Costs
@@ -44,15 +44,12 @@ class Subject:
     path: Path
     program: Program
     about: dict
+    data: DatasetSpec
     record: dict  # what a measurement's record says before anything is measured
 
     @property
     def digest(self) -> str:
         return digest(self.program, self.about)
-
-    @property
-    def data(self) -> DatasetSpec:
-        return dataset_spec(self.about["dataset"])
 
 
 def load_subject(path: Path, branch: int, *, fused: bool, save_dir: str) -> Subject:
@@ -65,9 +62,10 @@ def load_subject(path: Path, branch: int, *, fused: bool, save_dir: str) -> Subj
     if fused:
         program = fuse(program)
     kept, total = relu_totals(model)
+    data = checkpoint_data(checkpoint, path, remedy="one of the training scripts' files does")
     about = {
         "model": checkpoint["model"]["name"],
-        "dataset": checkpoint_dataset(checkpoint, path, remedy="one of the training scripts' files does"),
+        "dataset": data.name,
         "branch": branch,
         "stage": checkpoint.get("stage", 0),
         "relus": {"kept": kept, "total": total},
@@ -79,7 +77,7 @@ def load_subject(path: Path, branch: int, *, fused: bool, save_dir: str) -> Subj
         "fused": fused_in_words(program) if fused else None,
         "accuracy": known_accuracy(path, checkpoint, branch, save_dir),
     }
-    return Subject(path, program, about, record)
+    return Subject(path, program, about, data, record)
 
 
 def unmeasured(about: dict) -> dict:
@@ -104,7 +102,7 @@ def known_accuracy(path: Path, checkpoint: dict, branch: int, save_dir: str) -> 
 
 def first_images(data: DatasetSpec, count: int, root: str, *, download: bool) -> tuple[np.ndarray, np.ndarray, tuple]:
     """(images (count, 3, S, S) float32 in [0, 1], labels (count,), class names) of the first test images."""
-    source = load_dataset(data.name, root, train=False, download=download)
+    source = load_dataset(data, root, train=False, download=download)
     if count > len(source):
         raise UserError(f"--images {count}: the test set of {data.title} has {len(source):,}")
     items = EvalViews(source, data).__getitems__(range(count))
