@@ -55,7 +55,7 @@ def add_dataset_option(group, *, default: str | None = None, says: str = "") -> 
         type=dataset_name,
         default=default,
         metavar="NAME",
-        help=f"{says}{', '.join(DATASETS)}; or {PREFIX}PATH, where PATH/train/<class>/ and PATH/test/<class>/, or val/, "
+        help=f"{says}{', '.join(DATASETS)}; or {PREFIX}PATH, whose train/<class>/ and test/<class>/, or val/, "
         f"hold images (default: {default or 'that of the checkpoint'})",
     )
 
