@@ -18,11 +18,10 @@ from helper.script import run_script
 
 import torch
 
-from distiller_zoo.modes import TEACHER_MODES
 from helper import command_line
 from helper.processes import start_processes
 from models import build_model
-from training.options import add_training_options
+from training.options import add_loss_options, add_training_options
 from training.run_folder import RunFolder
 from training.settle import settle
 from training.stage import make_task, planned_loaders, train_and_report
@@ -31,14 +30,7 @@ from training.stage import make_task, planned_loaders, train_and_report
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = command_line.Parser(__doc__)
     parser.add_argument("--model", default="ResNet18", help="the network (default: ResNet18)")
-    parser.add_argument(
-        "--robust_train_mode",
-        choices=TEACHER_MODES,
-        help="none, pgd (cross-entropy over the views) or trades (default: pgd with an attack, none without)",
-    )
-    parser.add_argument(
-        "--trades_lambda", type=command_line.number, default=6.0, help="weight of the KL of mode trades (default: 6)"
-    )
+    add_loss_options(parser.add_argument_group("loss"), with_teacher=False)
     add_training_options(
         parser,
         dataset="digits",

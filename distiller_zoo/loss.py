@@ -40,7 +40,8 @@ class Loss:
 
     name: the kind of its terms, and how figures call them. tokens: what adds it to a mode, '+token', and the view that
     each looks at. target: what the student's output on that view is held to. weight: its option; None for a loss that
-    only modes use. distill: the value of --distill without which the weight is 0, where there is one.
+    only modes use. distill: the value of --distill without which the weight is 0, where there is one. needs_teacher:
+    False for one that stage 0 may add too.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Loss:
     target: str = TEACHER
     weight: Option | None = None
     distill: str | None = None
+    needs_teacher = True
     order = 0
 
     def compare(self, term: Term, output: Output, target: Tensor | Output) -> Tensor:
@@ -68,11 +70,17 @@ class Loss:
 
 
 @cache
-def losses() -> dict[str, Loss]:
-    """All losses by their names."""
-    return discover("distiller_zoo", Loss)
+def losses(*, with_teacher: bool = True) -> dict[str, Loss]:
+    """All losses by their names; without a teacher, those that need none."""
+    found = discover("distiller_zoo", Loss)
+    return {name: loss for name, loss in found.items() if with_teacher or not loss.needs_teacher}
 
 
-def tokens() -> dict[str, Loss]:
+def tokens(*, with_teacher: bool = True) -> dict[str, Loss]:
     """What may be added to a mode by '+', and the loss that it is a token of."""
-    return {token: loss for loss in losses().values() for token in loss.tokens}
+    return {token: loss for loss in losses(with_teacher=with_teacher).values() for token in loss.tokens}
+
+
+def weight_defaults() -> dict[str, object]:
+    """The losses' own options, as they are where nobody gives them."""
+    return {loss.weight.name: loss.weight.default for loss in losses().values() if loss.weight}

@@ -68,16 +68,17 @@ def parse_objective(
 ) -> Objective:
     """The objective that a mode names, given the views at hand; None stands for the stage's default.
 
-    Without a teacher (stage 0) the modes are none, pgd and trades; with one they are those of MODES, with the tokens of
-    losses added by '+'. A weight of 0 leaves a loss out.
+    Without a teacher (stage 0) the modes are none, pgd and trades, and the tokens those of losses that need no teacher;
+    with one they are those of MODES and all tokens. A weight of 0 leaves a loss out.
     Raises UserError for an unknown token and for one that names a view that is not there.
     """
-    known, extras = (MODES, tokens()) if with_teacher else (TEACHER_MODES, {})
+    known, extras = MODES if with_teacher else TEACHER_MODES, tokens(with_teacher=with_teacher)
     mode = mode or ("pgd" if attack else "none")
     words = mode.split("+")
     for word in words:
         if word not in known and word not in extras:
-            added = f", with +{', +'.join(sorted(extras))}" if extras else " (there is no teacher to distil from)"
+            added = f", with +{', +'.join(sorted(extras))}"
+            added += "" if with_teacher else " (there is no teacher to distil from)"
             raise UserError(f"--robust_train_mode {mode}: unknown token '{word}'; modes are {', '.join(known)}{added}")
     bases = [word for word in words if word in known]
     if len(bases) > 1 or len(set(words)) < len(words):
@@ -95,7 +96,7 @@ def parse_objective(
     if base == "none" and attack:
         raise UserError(f"--robust_train_mode {mode}: 'none' trains without adversarial images; use --attack_mode none")
     terms = chosen.terms(views, weights)
-    for loss in losses().values() if extras else ():
+    for loss in losses(with_teacher=with_teacher).values():
         named = [token for token in loss.tokens if token in {*words, *chosen.tokens}]
         for token in named:
             need(token, loss.tokens[token])
@@ -117,7 +118,12 @@ def _checked(mode: str, terms: Sequence[Term], chosen: Mode, weights: Weights) -
     return Objective(tuple(terms), chosen.attack_target, temperature)
 
 
-def mode_help() -> str:
+def mode_help(*, with_teacher: bool = True) -> str:
     """What --robust_train_mode says of the modes and tokens there are."""
-    added = [f"+{', +'.join(loss.tokens)}: {loss.summary}" for loss in losses().values() if loss.tokens]
-    return f"{', '.join(MODES)}; with {'; '.join(added)}"
+    modes = MODES if with_teacher else TEACHER_MODES
+    added = [
+        f"+{', +'.join(loss.tokens)}: {loss.summary}"
+        for loss in losses(with_teacher=with_teacher).values()
+        if loss.tokens
+    ]
+    return f"{', '.join(modes)}; with {'; '.join(added)}"

@@ -141,6 +141,20 @@ def add_augment_option(parser: Parser) -> None:
     )
 
 
+def add_loss_options(group: argparse._ArgumentGroup, *, with_teacher: bool) -> None:
+    """The mode, and the weights of the losses that it may name."""
+    group.add_argument(
+        "--robust_train_mode",
+        metavar="MODE",
+        help=f"{mode_help(with_teacher=with_teacher)}. docs/training.md has the table "
+        "(default: pgd with an attack, none without)",
+    )
+    for weight in (loss.weight for loss in losses(with_teacher=with_teacher).values() if loss.weight):
+        text = f"{weight.help} (default: {weight.default:g})"
+        group.add_argument(f"--{weight.name}", type=number, default=weight.default, help=text)
+    group.add_argument("--trades_lambda", type=number, default=6.0, help="weight of the KL of mode trades (default: 6)")
+
+
 def add_distillation_options(parser: Parser, *, distill: str) -> None:
     group = parser.add_argument_group("distillation")
     group.add_argument(
@@ -157,22 +171,13 @@ def add_distillation_options(parser: Parser, *, distill: str) -> None:
         help="what such a state dict takes where it does not say so itself: raw, pixels in [0, 1]; normalized, those "
         "less the data set's mean and by its deviation (default: torchvision's are normalized; others must be told)",
     )
-    group.add_argument(
-        "--robust_train_mode",
-        metavar="MODE",
-        help=f"{mode_help()}. The README has the table (default: pgd with an attack, none without)",
-    )
     group.add_argument("--gamma", type=number, default=0.5, help="weight of cross-entropy (default: 0.5)")
     group.add_argument("--alpha", type=number, default=0.5, help="weight of distillation (default: 0.5)")
-    weighed = [loss for loss in losses().values() if loss.weight]
-    for weight in (loss.weight for loss in weighed):
-        text = f"{weight.help} (default: {weight.default:g})"
-        group.add_argument(f"--{weight.name}", type=number, default=weight.default, help=text)
     group.add_argument("--kd_T", type=number, default=4.0, help="temperature of distillation (default: 4)")
-    group.add_argument("--trades_lambda", type=number, default=6.0, help="weight of the KL of mode trades (default: 6)")
+    add_loss_options(group, with_teacher=True)
     group.add_argument(
         "--distill",
-        choices=["kd", *(loss.distill for loss in weighed if loss.distill)],
+        choices=["kd", *(loss.distill for loss in losses().values() if loss.distill)],
         default=distill,
         help=f"kd leaves the attention terms out (beta 0), attention uses them (default: {distill})",
     )
@@ -193,15 +198,16 @@ def evaluation_attack(args: argparse.Namespace) -> AttackSettings | None:
 
 
 def loss_weights(args: argparse.Namespace, *, with_teacher: bool) -> Weights:
-    if not with_teacher:
-        return Weights(trades_lambda=args.trades_lambda)
-    if args.kd_T <= 0:
-        raise UserError(f"--kd_T {args.kd_T} is not above 0")
+    distill = args.distill if with_teacher else None
     own = {
-        loss.weight.name: getattr(args, loss.weight.name) if loss.distill in (None, args.distill) else 0.0
-        for loss in losses().values()
+        loss.weight.name: getattr(args, loss.weight.name) if loss.distill in (None, distill) else 0.0
+        for loss in losses(with_teacher=with_teacher).values()
         if loss.weight
     }
+    if not with_teacher:
+        return Weights(trades_lambda=args.trades_lambda, own=own)
+    if args.kd_T <= 0:
+        raise UserError(f"--kd_T {args.kd_T} is not above 0")
     return Weights(args.gamma, args.alpha, args.kd_T, args.trades_lambda, own)
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from attacks.options import attack_defaults
+from distiller_zoo.loss import weight_defaults
 from helper.checkpoint import read_checkpoint, save_checkpoint
 from helper.errors import UserError
 from helper.files import lock_folder, replace_file, write_json
@@ -41,7 +42,7 @@ def resumed_options(run: RunIdentity) -> dict | None:
 def check_resumed(given: Mapping[str, object], begun: Mapping[str, object], run: RunIdentity) -> None:
     """Raise UserError where the record of a run differs from that of its beginning in what is computed."""
     # An entry's own options, of before there was the entry, would have been its defaults.
-    defaults = search_defaults() | attack_defaults()
+    defaults = search_defaults() | attack_defaults() | weight_defaults()
     begun = {name: value for name, value in defaults.items() if name in given} | dict(begun)
     for name in differing_options(begun, given):
         raise UserError(

@@ -19,7 +19,7 @@ from training import step
 from training.meter import EpochMeter
 from training.objective import parse_objective
 
-WEIGHTS = Weights(gamma=0.3, alpha=0.6, temperature=3.0, trades_lambda=5.0, own={"beta": 700.0})
+WEIGHTS = Weights(gamma=0.3, alpha=0.6, temperature=3.0, trades_lambda=5.0, own={"beta": 700.0, "adv_weight": 0.8})
 ATTACK = AttackSettings("pgd", 8 / 255, 2 / 255, 1)
 
 
@@ -186,6 +186,7 @@ def test_mode_equals_its_formula(mode, branches, augmix, network, batch, make_ta
         (None, True, False, lambda h: (h.ce("clean") + h.ce("adv")) / 2),
         (None, True, True, lambda h: (h.ce("clean") + h.ce("aug") + h.ce("adv")) / 3),
         ("trades", True, False, lambda h: h.ce("clean") + h.trades()),
+        ("pgd+advce", True, True, lambda h: (h.ce("clean") + h.ce("aug") + h.ce("adv")) / 3 + 0.8 * h.ce("adv")),
     ],
 )
 @pytest.mark.parametrize("branches", [1, 2, 3])
@@ -250,11 +251,11 @@ def test_losses_by_hand():
 
 
 def test_every_combination_of_tokens_parses():
-    extras = ["ce", "attn", "augattn", "advattn"]
+    extras = ["ce", "attn", "augattn", "advattn", "advce"]
     for base, count in itertools.product(MODES, range(len(extras) + 1)):
         for chosen in itertools.combinations(extras, count):
             attack = base != "none"
-            if not attack and "advattn" in chosen:
+            if not attack and {"advattn", "advce"} & set(chosen):
                 continue
             objective = parse_objective("+".join([base, *chosen]), augmix=True, attack=attack, weights=WEIGHTS)
             assert all(math.isfinite(term.weight) and term.weight for term in objective.terms)
