@@ -21,6 +21,7 @@ lint: .venv/installed-dev
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/lint-imports --no-logo --no-cache
+	.venv/bin/mypy
 
 check-gpu: .venv/installed-dev
 	@.venv/bin/python -m benchmarks.check_gpu

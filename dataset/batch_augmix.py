@@ -112,8 +112,8 @@ def operate(pixels: Tensor, operations: Tensor, levels: Tensor) -> None:
     if len(toned):
         place = toned.to(device, non_blocking=True)
         chosen = pixels.index_select(0, place)
-        counts = [len(rows[name]) for name in TABLES]
-        parts = zip(TABLES.values(), chosen.split(counts), levels[toned].split(counts), strict=True)
+        sizes = [len(rows[name]) for name in TABLES]
+        parts = zip(TABLES.values(), chosen.split(sizes), levels[toned].split(sizes), strict=True)
         tables = torch.cat([table(part, level) for table, part, level in parts if len(part)])
         pixels.index_copy_(0, place, tables.gather(2, chosen.flatten(2).long()).view_as(chosen))
 

@@ -116,7 +116,7 @@ class Loader(DataLoader):
             generator=torch.Generator(),
         )
 
-    def __iter__(self) -> Iterator[dict[str, Tensor]]:
+    def __iter__(self) -> Iterator[dict[str, Tensor]]:  # type: ignore[override]
         try:
             yield from super().__iter__()
         except UserError as error:  # a worker's comes with its traceback before the message

@@ -146,7 +146,7 @@ def compare_cell(
     for start in range(0, len(images), CHUNK):
         clean = images[start : start + CHUNK]
         a, b = (side.rows(name, severity, start, start + CHUNK) for side in (ours, theirs))
-        identical += np.count_nonzero(a == b)
+        identical += int(np.count_nonzero(a == b))
         largest = max(largest, int((np.maximum(a, b) - np.minimum(a, b)).max()))
         statistics.append((per_image(a, clean), per_image(b, clean)))
     share = 100 * identical / images.size

@@ -11,6 +11,8 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from typing import cast
 
 from helper.errors import UserError
 
@@ -21,7 +23,7 @@ class Workers:
     def __init__(self, count: int, work: Callable):
         # Forked, so that they have the test set without a copy, and need not import PyTorch again.
         context = multiprocessing.get_context("fork")
-        self.processes: dict[Connection, multiprocessing.Process] = {}
+        self.processes: dict[Connection, BaseProcess] = {}
         lifeline, self.lifeline = context.Pipe(duplex=False)
         for _ in range(count):
             ours, theirs = context.Pipe()
@@ -57,7 +59,7 @@ class Workers:
             while any(given.values()):
                 with pause():
                     ready = wait([pipe for pipe, queue in given.items() if queue])
-                for pipe in ready:
+                for pipe in cast(list[Connection], ready):
                     result = pipe.recv()
                     give(pipe)
                     if isinstance(result, Exception):

@@ -15,6 +15,7 @@ import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import PIL
@@ -64,7 +65,8 @@ class ArrayPiece(Piece):
     def __init__(self, out: Path, corruption: str, severities: Sequence[int], shape: tuple[int, ...]):
         key = f"{corruption}.npy"
         super().__init__(out, key, f"{key}.part", corruption, severities, shape[0])
-        self.file, self.shape = None, (len(severities) * shape[0], *shape[1:])
+        self.file: BinaryIO | None = None
+        self.shape = (len(severities) * shape[0], *shape[1:])
         self.row = int(np.prod(shape[1:]))
         self.size = self.row * self.shape[0] + 128
 
@@ -80,6 +82,7 @@ class ArrayPiece(Piece):
             self.file.write(np.ascontiguousarray(images).data)
 
     def close(self) -> None:
+        assert self.file is not None
         with disk_errors(self.part):
             self.file.flush()
             os.fsync(self.file.fileno())  # a disk behind a network may only now say that it is full

@@ -29,9 +29,9 @@ class Parser(argparse.ArgumentParser):
         self.presets: dict[str, dict[str, object]] = {}
         self.dependent: list[Callable[[argparse.Namespace], Mapping[str, object]]] = []
 
-    def parse_args(self, argv: Sequence[str] | None = None) -> argparse.Namespace:
+    def parse_args(self, argv: Sequence[str] | None = None) -> argparse.Namespace:  # type: ignore[override]
         args = super().parse_args(argv)
-        if preset := self.presets.get(getattr(args, "preset", None)):
+        if preset := self.presets.get(getattr(args, "preset", None) or ""):
             self.set_defaults(**preset)
             args = super().parse_args(argv)
         try:

@@ -13,7 +13,8 @@ Module = TypeVar("Module", bound=nn.Module)
 
 def place_model(model: Module, device: torch.device, *, channels_last: bool = True) -> Module:
     """On its device, and channels last: that makes a PGD step of resnet20 1.25 times as fast on a CPU."""
-    return model.to(device, memory_format=torch.channels_last if channels_last else torch.preserve_format)
+    order = torch.channels_last if channels_last else torch.preserve_format
+    return model.to(device, memory_format=order)  # type: ignore[call-overload]  # torch's types know no memory_format
 
 
 def to_device(

@@ -89,7 +89,7 @@ def on_main_process(produce: Callable[[], object]) -> object:
 
     Other machines need not see the main one's files. Raises UserError for the user's and the disk's faults.
     """
-    outcome = [None, None]
+    outcome: list = [None, None]
     if not dist.is_initialized() or dist.get_rank() == 0:
         try:
             outcome[0] = produce()

@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
-Entry = TypeVar("Entry")
+
+class Named(Protocol):
+    @property
+    def name(self) -> str: ...
+
+
+Entry = TypeVar("Entry", bound=Named)
 
 
 def discover(package: str, kind: type[Entry]) -> dict[str, Entry]:

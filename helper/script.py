@@ -35,7 +35,7 @@ def run_script(main: Callable[[argparse.Namespace], None], parse_args: Callable[
         if os.environ.get("RANK", "0") == "0":
             print(stop)
     except SystemExit as stop:
-        leave(stop.code)
+        leave(stop.code)  # type: ignore[arg-type]
     leave(0)
 
 
