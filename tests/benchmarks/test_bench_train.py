@@ -11,6 +11,7 @@ from benchmarks import bench_train
 from benchmarks.training_ladder import LADDER
 
 
+@pytest.mark.slow
 def test_every_line_of_the_ladder_is_measured_and_agrees(tmp_path, capsys):
     options = "--model resnet8 --batch_size 8 --steps 2 --repeats 1 --device cpu --stages 0 1 2 --out"
     threads = torch.get_num_threads()

@@ -148,6 +148,7 @@ def test_workers_outlive_a_signal_and_an_epoch_cut_short(source):
     assert all(map(same, loader, expected))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("end", "status"), [("raise SystemExit(3)", 3), ("os._exit(4)", 4)])
 def test_workers_end_with_a_main_process_that_holds_a_loader(end, status):
     script = f"""

@@ -132,6 +132,7 @@ def test_a_part_is_taken_where_it_is_whole(tmp_path, monkeypatch):
     assert {name for name, mark in marks(out).items() if mark != before[name]} == {"contrast.npy"}
 
 
+@pytest.mark.slow
 def test_other_settings_are_refused_and_other_corruptions_added(tmp_path, images, capsys):
     out = tmp_path / "C"
     assert status(out, names=["contrast"]) == 0
@@ -152,6 +153,7 @@ def test_other_settings_are_refused_and_other_corruptions_added(tmp_path, images
     assert before.items() - contents(out).items() == {("manifest.json", before["manifest.json"])}
 
 
+@pytest.mark.slow
 def test_two_kinds_of_frost_are_not_mixed(tmp_path, capsys):
     photographs = tmp_path / "frost"
     photographs.mkdir()

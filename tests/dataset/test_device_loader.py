@@ -193,6 +193,7 @@ def test_both_places_train_and_evaluate_on_the_same_images(select_on):
     assert torch.equal(evaluations[1][0]["label"], torch.from_numpy(test.labels[:64]))
 
 
+@pytest.mark.slow
 def test_a_killed_run_on_the_device_goes_on_bit_for_bit(tmp_path):
     command = f"{TEACHER} --data_on device --epochs 1 --limit_train_batches 3 --steps 1 --eval_steps 1"
     run(f"{command} --save_dir {tmp_path}/whole")

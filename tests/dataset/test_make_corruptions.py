@@ -140,6 +140,7 @@ def test_bytes_hang_on_the_seed_and_on_no_number_of_workers(tmp_path, monkeypatc
     assert {name for name in a if a[name] != c[name]} == {"gaussian_noise.npy", "manifest.json"}
 
 
+@pytest.mark.slow
 def test_wrong_values_end_in_one_line(tmp_path, capsys):
     (tmp_path / "file").write_text("")
     for out, options, words in (
@@ -264,6 +265,7 @@ def test_verify_says_what_cannot_be_compared(name, change, words, pair, capsys):
     assert words in one_line(capsys)
 
 
+@pytest.mark.slow
 def test_verify_of_files(tiny, tmp_path, capsys):
     for folder, seed in (("C", 0), ("official", 1)):
         assert status(tmp_path / folder, "--severities", "1", "4", "--seed", seed, **TINY) == 0

@@ -42,6 +42,7 @@ def trained():
     return model.eval(), test["clean"], test["label"], test["index"]
 
 
+@pytest.mark.slow
 def test_an_image_must_withstand_every_restart(trained, monkeypatch):
     model, x, labels, indices = trained
     attacked = []
@@ -83,6 +84,7 @@ def test_pgd_is_that_of_torchattacks(random_start, trained):
     assert (theirs - x).abs().max() > 0.9 * EPS
 
 
+@pytest.mark.slow
 def test_autoattack_finds_no_less_than_pgd_20_and_leaves_no_trace(trained):
     pytest.importorskip("pyautoattack")
     model, x, labels, indices = trained

@@ -150,5 +150,6 @@ def test_a_network_made_of_one_of_the_zoo_is_written_elsewhere(zoo, tmp_path):
     assert "between its branches at t = 0.5" in page_path().read_text()
 
 
+@pytest.mark.slow
 def test_a_wrong_name_is_one_line():
     assert "zoo:x: no such network" in fails("export_model.py zoo:x --format npz --out x")

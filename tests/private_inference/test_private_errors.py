@@ -142,6 +142,7 @@ def disagree(files: Files, protocols: tuple[str, str], asked: str | None = None)
     return found, subject.digest
 
 
+@pytest.mark.slow
 @needs_engine
 def test_a_client_that_asks_for_another_program(files) -> None:
     asked = "0" * 64
@@ -226,6 +227,7 @@ def processes_of(folder: Path) -> list[str]:
     return found
 
 
+@pytest.mark.slow
 @needs_engine
 def test_nobody_there(tmp_path) -> None:
     own, other = free_ports(2)
@@ -235,6 +237,7 @@ def test_nobody_there(tmp_path) -> None:
     assert not list((tmp_path / "client").glob("rlnet-pi-*"))
 
 
+@pytest.mark.slow
 @needs_engine
 @pytest.mark.skipif(not Path("/proc/self/cmdline").is_file(), reason="looks for processes in /proc")
 def test_a_peer_that_is_killed_in_the_middle(files, tmp_path) -> None:

@@ -17,7 +17,7 @@ from support.secure_runs import EMPTY, LOGIT_ERROR, SCRIPT, Files, finish, make_
 from masks.counting import relu_counts
 from private_inference.engine.cost import Cost
 
-pytestmark = needs_engine
+pytestmark = [needs_engine, pytest.mark.slow]
 
 IMAGES = 2
 

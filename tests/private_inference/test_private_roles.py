@@ -26,7 +26,7 @@ from private_inference.program.npz_file import load_program, write_program
 from private_inference.program.public import digest, read_public, secrets
 from private_inference.program.steps import Program, comparisons
 
-pytestmark = needs_engine
+pytestmark = [needs_engine, pytest.mark.slow]
 
 IMAGES = 2
 

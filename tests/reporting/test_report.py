@@ -168,12 +168,14 @@ def test_runs_of_the_same_name_are_told_apart(text: str):
     assert "b/<wbr>same" in text
 
 
+@pytest.mark.slow
 def test_same_input_same_bytes(folders: list[Path], text: str, tmp_path: Path):
     # The same run twice, as its folder and as its file, is one run.
     again = build(tmp_path / "other.html", *folders, folders[0] / "results.json", title=f"Title {EVIL}")
     assert again == text
 
 
+@pytest.mark.slow
 def test_pictures_of_the_run_are_part_of_the_page(tmp_path: Path):
     run = write_run(tmp_path / "run")
     (run / "figures").mkdir()
@@ -231,6 +233,7 @@ def test_titles_of_attacks_come_from_the_files_the_weakest_first(tmp_path: Path)
         assert words in Page(text).text
 
 
+@pytest.mark.slow
 def test_a_page_is_made_without_torch(folders: list[Path], tmp_path: Path):
     words = (
         "import sys, report, reporting.zoo_page; report.main(report.parse_args(sys.argv[1:])); "

@@ -132,6 +132,7 @@ def command(path: Path, tmp_path: Path, more: str = "") -> str:
     return f"reproduce.py --config {path} --save_dir {tmp_path}/save {more}"
 
 
+@pytest.mark.slow
 def test_a_reproduction_runs_once_and_its_table_says_what_was_measured(config_file, tmp_path):
     path = config_file(budgets=[])  # a teacher and its evaluation
     first = run(command(path, tmp_path, f"--publish {tmp_path}/results.md"))
@@ -143,6 +144,7 @@ def test_a_reproduction_runs_once_and_its_table_says_what_was_measured(config_fi
     assert "left: 0 s" in run(command(path, tmp_path, "--dry_run"))
 
 
+@pytest.mark.slow
 def test_wrong_calls_are_one_line(config_file, tmp_path):
     path = config_file()
     assert "known are" in fails("reproduce.py --config none_such")

@@ -57,6 +57,7 @@ def costs(path: Path, of: Path, *, warm: bool = True) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_a_trained_and_measured_network_is_taken_whole(empty_zoo, tmp_path):
     """With the very files that the scripts write."""
     run(

@@ -94,6 +94,7 @@ def workplace(tmp_path: Path) -> Iterator[Path]:
     shutil.rmtree(tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("command", "folder", "found"), COMMANDS, ids=map(str, range(1, 11)))
 def test_a_known_command_runs_as_written(command: str, folder: str, found: str, workplace: Path):
     for path in re.findall(r"--path\w*='(.+?)'", command):

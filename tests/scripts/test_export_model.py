@@ -198,6 +198,7 @@ def test_nothing_is_written_that_does_not_agree(checkpoint, monkeypatch) -> None
     assert out.read_bytes() == before
 
 
+@pytest.mark.slow
 def test_what_the_user_got_wrong_is_one_line(checkpoint, tmp_path) -> None:
     _, path = checkpoint()
     with pytest.raises(UserError, match="branch 2: this network has 2"):

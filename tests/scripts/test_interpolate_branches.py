@@ -21,6 +21,8 @@ from models.layers import relu_sites
 from models.restore import describe_model, load_model
 from training.plan import model_spec
 
+pytestmark = pytest.mark.slow
+
 SMALL = "--eval_steps 1 --attack_images 16 --corrupt_images 8 --num_workers 0 --device cpu --batch_size 48"
 CELLS = "--corruptions fog contrast"
 

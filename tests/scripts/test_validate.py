@@ -22,6 +22,8 @@ from models.layers import relu_sites
 from models.restore import describe_model
 from training.plan import model_spec
 
+pytestmark = pytest.mark.slow
+
 SMALL = "--steps 2 --batch_size 16 --limit_val_batches 2 --num_workers 0 --device cpu"
 CELLS = "--generate --corruptions fog gaussian_noise frost --severities 2 5"
 

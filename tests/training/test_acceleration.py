@@ -79,6 +79,7 @@ def test_what_the_device_cannot_do_is_refused(monkeypatch):
         choose_compile("graphs", on("cuda", 2))
 
 
+@pytest.mark.slow
 def test_losses_over_50_steps_follow_float32(make_robust_task, batch):
     generator = torch.Generator().manual_seed(1)
     losses = {}

@@ -11,6 +11,8 @@ import torch
 from support.running import fails, run, start, torchrun
 from support.runs import SMALL, assert_same_run, log, run_folder, wait_for_step
 
+pytestmark = pytest.mark.slow
+
 OPTIONS = f"{SMALL} --augment_mode augmix --attack_mode nfgsm --use2BN --ema 0.9 --select_attack_images 10"
 TEACHER = f"train_teacher.py --model resnet8 --dataset digits {OPTIONS}"
 STUDENT = f"--model_s Customresnet8 --robust_train_mode rslad+ce {OPTIONS}"

@@ -24,6 +24,8 @@ from training.objective import parse_objective
 from training.stage import prepare_parallel
 from training.step import Task, training_loss
 
+pytestmark = pytest.mark.slow
+
 IMAGES = 12
 MODES = {"rslad+ce+attn+augattn": 2, "trades+ce": 1, "ard+advattn": 3}
 ATTACKS = {"ard+advattn": "nfgsm"}

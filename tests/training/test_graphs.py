@@ -110,6 +110,7 @@ def outcome(update: Update) -> dict[str, torch.Tensor]:
     return copy.deepcopy(state)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("mode", "branches", "amp", "attack"),
     [

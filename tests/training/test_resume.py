@@ -14,6 +14,8 @@ from training import run_folder
 from training import settle as settling
 from training.run_folder import RunFolder, check_resumed
 
+pytestmark = pytest.mark.slow
+
 OLD_RECORDS = Path(__file__).with_name("old_records.json")
 
 

@@ -25,6 +25,8 @@ from support.runs import (
     weights,
 )
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def teacher(tmp_path_factory) -> Path:
