@@ -166,7 +166,7 @@ next(batches)
 @pytest.mark.parametrize("workers", [0, 1])
 def test_a_broken_image_is_named_in_one_line(tmp_path, workers):
     (tmp_path / "x.png").write_bytes(b"no image")
-    spec = DatasetSpec("x", "X", 1, 32, (0.0,) * 3, (1.0,) * 3, load=None)
+    spec = DatasetSpec("x", "X", 1, 32, (0.0,) * 3, (1.0,) * 3, load=None, corrupted_folder="X-C")
     with pytest.raises(UserError, match=f"^cannot read the image {tmp_path / 'x.png'}") as raised:
         list(eval_loader(FileSource([tmp_path / "x.png"], [0]), spec, batch_size=1, workers=workers))
     assert "\n" not in str(raised.value)

@@ -269,7 +269,7 @@ def test_parties_end_with_us_even_when_we_are_killed(stub, tmp_path) -> None:
     code = f"""
 import sys
 from pathlib import Path
-sys.path[:0] = [{str(ROOT)!r}, {str(ROOT / "tests")!r}]
+sys.path[:0] = [{str(ROOT)!r}, {str(ROOT / "tests")!r}, {str(Path(__file__).parent)!r}]
 import test_parties
 test_parties.run(Path({str(path)!r}), lambda role, event: print(role, flush=True))
 """

@@ -47,7 +47,8 @@ def training(path: Path, of: Path, **changes) -> Path:
     """results.json of the run that trained the checkpoint."""
     args = torch.load(of, weights_only=True)["args"]
     results = {"schema": SCHEMA, "script": "train_student_stage2_multigpu.py", "args": args, "epochs": 4}
-    write_json(path, results | {"wall_time_s": 1800.0} | changes)
+    results |= {"wall_time_s": 1800.0, "accuracy": {"images": 9, "CA": {"0": 80.0, "1": 60.0}}}
+    write_json(path, results | changes)
     return path
 
 
