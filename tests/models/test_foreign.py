@@ -190,7 +190,7 @@ def test_a_layout_without_a_counterpart_and_an_unknown_one(tmp_path: Path) -> No
     state = {key: value for key, value in CifarResNet().state_dict().items() if not key.startswith("bn1.")}
     with pytest.raises(UserError, match="a pre-activation CIFAR ResNet; its blocks normalise before they convolve"):
         load_teacher(saved(tmp_path, state), SPEC, "ResNet18", RAW)
-    unknown = torchvision.models.vgg11_bn(weights=None, num_classes=2, init_weights=False).state_dict()
+    unknown = torchvision.models.squeezenet1_1(weights=None).state_dict()
     ours = "conv1.weight, bn1.branches.0.weight"
     with pytest.raises(UserError, match=f"begin with features.0.weight, .*; those of ResNet18 with {ours}"):
         load_teacher(saved(tmp_path, unknown), SPEC, "ResNet18")
