@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
+from support.forked import ROOT, run_forked
 
 
 def words_of(command: str) -> list[str]:
@@ -31,12 +30,11 @@ def run(command: str, launcher: str = "", **environment: str) -> str:
 
 def fails(command: str) -> str:
     """The one line on stderr of a command that must end with status 2."""
-    words = [sys.executable, *words_of(command)]
-    ended = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+    status, _, errors = run_forked(words_of(command), timeout=120)
     # A progress bar that was begun is wiped by a carriage return and blanks.
-    lines = [line for line in ended.stderr.splitlines() if line.strip() and "batch/s" not in line]
-    assert ended.returncode == 2, ended.stderr
-    assert len(lines) == 1, ended.stderr
+    lines = [line for line in errors.splitlines() if line.strip() and "batch/s" not in line]
+    assert status == 2, errors
+    assert len(lines) == 1, errors
     assert lines[0].startswith("error: ")
     return lines[0]
 
