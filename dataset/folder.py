@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import cache, partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -34,7 +35,7 @@ def folder_path(name: str) -> Path:
     return Path(name.removeprefix(PREFIX)).expanduser().resolve()
 
 
-def folder_spec(name: str, kept: Mapping[str, object] | None = None) -> DatasetSpec:
+def folder_spec(name: str, kept: Mapping[str, Any] | None = None) -> DatasetSpec:
     """The data set in the folder of that name, 'folder:PATH'. `kept`: what a checkpoint keeps of it; else measured.
 
     Raises UserError for a folder without images in class folders.
@@ -61,7 +62,7 @@ def same_images(one: Mapping[str, object] | None, other: Mapping[str, object] | 
     return {**(one or {}), "path": None} == {**(other or {}), "path": None}
 
 
-def load_folder(kept: Mapping[str, object], root: Path, *, train: bool, download: bool) -> FileSource:
+def load_folder(kept: Mapping[str, Any], root: Path, *, train: bool, download: bool) -> FileSource:
     """`root` and `download` are not used. Raises UserError where there are no images, or of a class not in `kept`."""
     path = Path(kept["path"])
     if not path.is_dir():

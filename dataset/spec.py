@@ -8,7 +8,7 @@ from typing import Literal
 
 from dataset.source import ImageSource
 
-Channels = tuple[float, float, float]
+Channels = tuple[float, ...]  # three of them
 NETWORK_SIZES = (32, 64, 224)  # pixels a side that networks are built for
 IMAGENET_MEAN_STD: tuple[Channels, Channels] = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
