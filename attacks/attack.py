@@ -6,9 +6,10 @@ tables and figures ask the entry; no other file knows an attack by its name.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache, partial
+from types import MappingProxyType
 
 import torch
 from torch import Tensor, nn
@@ -99,6 +100,9 @@ class Attack:
     makes_images = True
     # Whether it also breaks networks whose gradients are masked, so that they are recognised by it.
     unmasks = False
+    # Of one that is made of several, each on the images that withstood those before: their names, and how many passes
+    # through the network each needs for an image, at most. An evaluation shows and keeps them one by one.
+    parts: Mapping[str, int] = MappingProxyType({})
     options: tuple[Option, ...] = ()
 
     @property
@@ -140,6 +144,20 @@ class Attack:
             with torch.no_grad():
                 right[rows] = model(x_adv).argmax(1) == labels[rows]
         return right
+
+    def withstood_part(
+        self,
+        part: str,
+        settings: AttackSettings,
+        model: nn.Module,
+        x: Tensor,
+        labels: Tensor,
+        standing: Tensor,
+        indices: Tensor,
+        seed: int,
+    ) -> Tensor:
+        """Of the images that are `standing`, bool (B,), those that also withstand `part`; else as `withstood`."""
+        raise NotImplementedError(f"{self.name} has no parts")
 
 
 @cache

@@ -17,6 +17,7 @@ from dataset.options import DataSettings
 from evaluation.accuracy import evaluate
 from evaluation.data import evaluation_loader
 from evaluation.measurements import Measurements, Unsaved
+from evaluation.parts import evaluate_parts
 from evaluation.plan import main_attack
 from evaluation.self_checks import inspect
 from helper.processes import Processes, bar_options
@@ -99,20 +100,26 @@ class Evaluation:
         whole_batches = attack.entry.whole_batches
         if whole_batches:
             settings["batch_size"] = self.settings.batch_size  # its random numbers are those of a batch
+        load = partial(self.load, self.source, whole_batches=whole_batches)
         accuracy = {}
         for branch in self.branches:
-            description = f"{attack.name} on branch {branch}"
-            found = self.measured.take(
-                description,
-                lambda branch=branch, description=description: self.evaluate(
-                    self.load(self.source, whole_batches=whole_batches),
-                    clean_branches=[],
-                    attack_branches=[branch],
-                    attack=attack,
-                    description=description,
-                ),
-                **settings,
-            )
+            common = {"attack": attack, "description": f"{attack.name} on branch {branch}"}
+            if attack.entry.parts:
+                found = self.measured.take_in_parts(
+                    common["description"],
+                    lambda known, keep, branch=branch, common=common: evaluate_parts(
+                        self.model, branch, load(), self.processes, seed=self.seed, known=known, keep=keep, **common
+                    ),
+                    **settings,
+                )
+            else:
+                found = self.measured.take(
+                    common["description"],
+                    lambda branch=branch, common=common: self.evaluate(
+                        load(), clean_branches=[], attack_branches=[branch], **common
+                    ),
+                    **settings,
+                )
             accuracy |= found["AdvA"]
         return accuracy
 

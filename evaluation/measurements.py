@@ -21,7 +21,9 @@ class Measurements:
 
     def __init__(self, path: Path, digest: str, processes: Processes, *, must_match: bool = False):
         self.path, self.digest, self.processes = path, digest, processes
-        self.cells: dict[str, dict] = on_main_process(partial(self._read, must_match))
+        content = on_main_process(partial(self._read, must_match))
+        self.cells: dict[str, dict] = content["cells"]
+        self.unfinished: dict[str, dict] = content.get("unfinished", {})
 
     def _read(self, must_match: bool) -> dict[str, dict]:
         content = None
@@ -29,23 +31,46 @@ class Measurements:
             content = json.loads(self.path.read_text())
             if content["checkpoint"] == self.digest:
                 print(f"{len(content['cells'])} measurements of these weights are already in {self.path}")
-                return content["cells"]
+                return content
         except FileNotFoundError:
             pass
         except (ValueError, LookupError, TypeError) as error:
             raise UserError(f"{self.path}: not a file of measurements; remove it to begin anew") from error
         if must_match:
             raise UserError(f"--resume {self.path}: " + ("of other weights" if content else "no such file"))
-        return {}
+        return {"cells": {}}
 
     def take(self, name: str, measure: Callable[[], dict], /, **settings: object) -> dict:
         """The figures under `name` and `settings`: those on disk, or else `measure()`'s, which are then on disk."""
-        key = ", ".join([name, *(f"{setting} {value}" for setting, value in settings.items())])
+        key = _key(name, settings)
         if key not in self.cells:
             self.cells[key] = measure()
-            if self.processes.is_main:
-                write_json(self.path, {"checkpoint": self.digest, "cells": self.cells})
+            self.unfinished.pop(key, None)
+            self._write()
         return self.cells[key]
+
+    def take_in_parts(
+        self, name: str, measure: Callable[[dict, Callable[[dict], None]], dict], /, **settings: object
+    ) -> dict:
+        """As `take`, of `measure(known, keep)`: what it gives to `keep` is on disk, and after a kill it is `known`."""
+        key = _key(name, settings)
+
+        def keep(known: dict) -> None:
+            self.unfinished[key] = known
+            self._write()
+
+        return self.take(name, lambda: measure(self.unfinished.get(key, {}), keep), **settings)
+
+    def _write(self) -> None:
+        content = {"checkpoint": self.digest, "cells": self.cells}
+        if self.unfinished:
+            content["unfinished"] = self.unfinished
+        if self.processes.is_main:
+            write_json(self.path, content)
+
+
+def _key(name: str, settings: dict) -> str:
+    return ", ".join([name, *(f"{setting} {value}" for setting, value in settings.items())])
 
 
 class Unsaved:
@@ -53,6 +78,11 @@ class Unsaved:
 
     def take(self, name: str, measure: Callable[[], dict], /, **settings: object) -> dict:
         return measure()
+
+    def take_in_parts(
+        self, name: str, measure: Callable[[dict, Callable[[dict], None]], dict], /, **settings: object
+    ) -> dict:
+        return measure({}, lambda known: None)
 
 
 def open_measurements(folder: Path, checkpoint: Path, processes: Processes, resume: Path | None) -> Measurements:

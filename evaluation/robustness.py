@@ -20,3 +20,20 @@ def withstands(
     check_pixels(x)
     with attack_mode(model, branch):
         return attack.entry.withstood(attack, model, x, labels, indices, seed)
+
+
+def withstands_part(
+    part: str,
+    model: Network,
+    branch: int,
+    x: Tensor,
+    labels: Tensor,
+    standing: Tensor,
+    attack: AttackSettings,
+    indices: Tensor,
+    seed: int,
+) -> Tensor:
+    """bool (B,): of the images that are `standing`, those that withstand one part of the attack; else as above."""
+    check_pixels(x)
+    with attack_mode(model, branch):
+        return attack.entry.withstood_part(part, attack, model, x, labels, standing, indices, seed)

@@ -101,6 +101,31 @@ def test_autoattack_finds_no_less_than_pgd_20_and_leaves_no_trace(trained):
     assert all(parameter.requires_grad for parameter in model.parameters())
 
 
+@pytest.mark.slow
+def test_autoattack_part_by_part_is_the_whole(monkeypatch):
+    pyautoattack = pytest.importorskip("pyautoattack")
+
+    class Short(pyautoattack.AutoAttack):
+        def _set_version(self, version):
+            super()._set_version(version)
+            self.apgd.n_iter = self.apgd_targeted.n_iter = self.fab.n_iter = 5
+            self.square.n_queries = 20
+
+    monkeypatch.setattr(pyautoattack, "AutoAttack", Short)
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(192, 32), nn.ReLU(), nn.Linear(32, 10)).eval()
+    x, indices = torch.rand(24, 3, 8, 8), torch.arange(5, 29)
+    labels = model(x).argmax(1)
+    labels[:2] += 1  # wrong without an attack
+    labels %= 10
+    settings = AttackSettings("autoattack", EPS, 0, 0)
+    ours = settings.entry.withstood(settings, model, x, labels, indices, seed=7)
+    with torch.random.fork_rng([]):
+        _, predicted = Short(model, eps=EPS, seed=7 + 5).run_standard_evaluation(x, labels, batch_size=24)
+    assert torch.equal(ours, predicted == labels)
+    assert 0 < ours.sum() < 22
+
+
 class Odd(nn.Module):
     """`model` with a fault."""
 
