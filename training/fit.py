@@ -93,7 +93,7 @@ class Fit:
         if progress.masks_frozen:
             self.keep_best(accuracies)
         if plan.attack and plan.attack.entry.single_step and "adv" in task.views:
-            watch_overfitting(task, progress, accuracies[RAW], statistics)
+            watch_overfitting(task, progress, accuracies[RAW], statistics, plan.judged_under.entry)
         record = {"epoch": progress.epoch, **statistics}
         for kind, accuracy in accuracies.items():
             record |= {f"TA{kind}": accuracy["CA"], f"ATA{kind}": accuracy["AdvA"]}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
-from attacks.attack import AttackSettings
+from attacks.attack import Attack, AttackSettings
 from evaluation.accuracy import evaluate
 from helper.checkpoint import read_checkpoint
 from helper.processes import on_main_process
@@ -35,13 +35,15 @@ def judge(task: Task, network: Network, loaders: Loaders, attack: AttackSettings
     return accuracy
 
 
-def watch_overfitting(task: Task, progress: Progress, accuracy: dict, statistics: dict[str, float]) -> None:
-    """Name catastrophic overfitting in the epoch in which it is seen first."""
+def watch_overfitting(
+    task: Task, progress: Progress, accuracy: dict, statistics: dict[str, float], judge: Attack
+) -> None:
+    """Name catastrophic overfitting in the epoch in which it is seen first, by its accuracy under `judge`."""
     (withstood,) = accuracy["AdvA"].values()
     now = {"AdvA": withstood, "accuracy_adv": statistics["accuracy_adv"]}
     if not progress.overfitted and overfits(now, progress.withstood):
         progress.overfitted = progress.epoch
-        say(task.processes, f"warning: {overfitting_warning(progress.overfitted)}")
+        say(task.processes, f"warning: {overfitting_warning(progress.overfitted, judge)}")
     if not progress.withstood or withstood > progress.withstood["AdvA"]:
         progress.withstood = now
 

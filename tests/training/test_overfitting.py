@@ -5,12 +5,14 @@ from __future__ import annotations
 import pytest
 from support.runs import plan_of
 
+from attacks.attack import attack_named
 from distiller_zoo.modes import Weights
 from training.judging import watch_overfitting
 from training.objective import parse_objective
 from training.progress import Progress
 from training.results import training_results
 
+JUDGE = attack_named("pgd")
 # (share under the training attack, % under PGD) of one epoch after the other, and the epoch that is named.
 RUNS = {
     "training goes well": ([(0.2, 20), (0.3, 28), (0.35, 33), (0.4, 31)], 0),
@@ -32,7 +34,7 @@ def task(network, make_task):
 def watch(task, epochs) -> Progress:
     progress = Progress()
     for progress.epoch, (trained, withstood) in enumerate(epochs, start=1):
-        watch_overfitting(task, progress, {"AdvA": {"1": withstood}}, {"accuracy_adv": trained})
+        watch_overfitting(task, progress, {"AdvA": {"1": withstood}}, {"accuracy_adv": trained}, JUDGE)
     return progress
 
 
@@ -49,7 +51,7 @@ def test_a_resumed_run_remembers_its_best(task):
     before = watch(task, [(0.2, 20), (0.3, 30)])
     after = Progress(**vars(before))
     after.epoch = 3
-    watch_overfitting(task, after, {"AdvA": {"1": 12}}, {"accuracy_adv": 0.6})
+    watch_overfitting(task, after, {"AdvA": {"1": 12}}, {"accuracy_adv": 0.6}, JUDGE)
     assert after.overfitted == 3
 
 
@@ -60,4 +62,5 @@ def test_the_results_say_so(name, task):
     plan = plan_of("train_teacher.py --model resnet8 --attack_mode fgsm --use2BN --amp none --device cpu")
     results = training_results("train_teacher.py", plan, task, watch(task, epochs), [{"accuracy": accuracy}])
     assert len(results["warnings"]) == bool(named)
+    assert all("under PGD has fallen" in warning for warning in results["warnings"])
     assert all("catastrophic overfitting in epoch 3" in warning for warning in results["warnings"])
