@@ -10,18 +10,33 @@ in per cent; E(f), E(b) are the clean errors. The baseline's branch is its clean
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from statistics import mean
 
+from dataset.corruptions import CORRUPTIONS, SEVERITIES
 from helper.errors import UserError
 from reporting.tables import counted, origin_in_words
+
+
+def whole_benchmark(names: Sequence[str], severities: Sequence[int]) -> bool:
+    """Whether means over these can be compared with those of others."""
+    return set(CORRUPTIONS) <= set(names) and tuple(severities) == SEVERITIES
 
 
 def corruption_errors(accuracy: dict, baseline: dict) -> tuple[dict, list[str]]:
     """({'mCE': {branch: %}, 'relative_mCE': {branch: %}}, what stands in their way, in sentences).
 
     A quotient whose denominator is not positive means nothing: that metric is then left out, and a sentence says so.
+    Neither is given for a part of the benchmark.
     """
     reference = baseline["accuracy"]
+    if not whole_benchmark(next(iter(reference["corruptions"].values())), reference["severities"]):
+        return {}, ["no mCE or relative mCE, as no NPA: they are of all 15 corruptions at all 5 severities"]
+    return quotients(accuracy, reference)
+
+
+def quotients(accuracy: dict, reference: dict) -> tuple[dict, list[str]]:
+    """`corruption_errors`, over the corruptions and severities that `reference`, the baseline's accuracy, has."""
     branch = min(reference["corruptions"], key=int)
     rows, clean = reference["corruptions"][branch], reference["CA"][branch]
     found, sentences = {}, []

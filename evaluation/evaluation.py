@@ -12,9 +12,9 @@ from tqdm import tqdm
 from attacks.attack import AttackSettings
 from dataset import DatasetSpec, ImageSource
 from dataset.corrupted_sets import ArraySet, CorruptedSet, HeldSet
-from dataset.corruptions import CORRUPTIONS, SEVERITIES
 from dataset.options import DataSettings
 from evaluation.accuracy import evaluate
+from evaluation.corruption_error import whole_benchmark
 from evaluation.data import evaluation_loader
 from evaluation.measurements import Measurements, Unsaved
 from evaluation.parts import evaluate_parts
@@ -71,7 +71,7 @@ class Evaluation:
         if corrupted:
             accuracy["severities"] = list(severities)
             accuracy["corruptions"] = self.corruptions(corrupted, names, severities)
-            if set(CORRUPTIONS) <= set(names) and tuple(severities) == SEVERITIES:
+            if whole_benchmark(names, severities):
                 accuracy["NPA"] = {
                     branch: mean(mean(row) for row in counted(rows).values())
                     for branch, rows in accuracy["corruptions"].items()

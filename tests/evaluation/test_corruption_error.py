@@ -6,7 +6,7 @@ import copy
 
 import pytest
 
-from evaluation.corruption_error import baseline_warnings, check_baseline, corruption_errors
+from evaluation.corruption_error import baseline_warnings, check_baseline, corruption_errors, quotients
 from helper.errors import UserError
 
 BASELINE = {
@@ -24,7 +24,7 @@ BASELINE = {
 def test_by_hand():
     accuracy = {"CA": {"0": 95.0, "1": 70.0}, "corruptions": {"0": {"fog": [90.0, 65.0], "snow": [80.0, 80.0]}}}
     accuracy["corruptions"]["1"] = {"fog": [70.0, 40.0], "snow": [60.0, 40.0]}
-    found, sentences = corruption_errors(accuracy, BASELINE)
+    found, sentences = quotients(accuracy, BASELINE["accuracy"])
     assert sentences == []
     # The baseline's clean branch: errors fog 20 + 40, snow 30 + 50; above its clean error of 10: 10 + 30, 20 + 40.
     assert found["mCE"]["0"] == pytest.approx(100 * ((10 + 35) / 60 + (20 + 20) / 80) / 2)
@@ -34,16 +34,22 @@ def test_by_hand():
 
 
 def test_the_baseline_against_itself_is_100():
-    found, _ = corruption_errors(BASELINE["accuracy"], BASELINE)
+    found, _ = quotients(BASELINE["accuracy"], BASELINE["accuracy"])
     assert found["mCE"]["0"] == found["relative_mCE"]["0"] == 100
 
 
 def test_a_corruption_that_does_not_hurt_the_baseline_leaves_no_quotient():
     baseline = copy.deepcopy(BASELINE)
     baseline["accuracy"]["corruptions"]["0"]["fog"] = [95.0, 88.0]
-    found, sentences = corruption_errors(BASELINE["accuracy"], baseline)
+    found, sentences = quotients(BASELINE["accuracy"], baseline["accuracy"])
     assert list(found) == ["mCE"]
     assert sentences == ["no relative_mCE: fog costs the baseline nothing"]
+
+
+def test_a_part_of_the_benchmark_has_none():
+    found, (sentence,) = corruption_errors(BASELINE["accuracy"], BASELINE)
+    assert not found
+    assert "all 15 corruptions" in sentence
 
 
 @pytest.mark.parametrize(
