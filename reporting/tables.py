@@ -37,10 +37,15 @@ def results_table(results: dict) -> str:
         single = results["single_branch"]
         lines.append(
             f"With an oracle that picks the branch: {in_words(results['oracle'])}. "
-            f"Branch {single['branch']} alone: {in_words(single)}."
+            f"Branch {single['branch']} alone{_rule(results)}: {in_words(single)}."
         )
     lines += [f"Warning: {sentence}." for sentence in results["warnings"]]
     return "\n".join(lines)
+
+
+def _rule(results: dict) -> str:
+    """How the single branch was chosen; files from before there was one rule do not say."""
+    return f" ({results['single_branch_rule']})" if "single_branch_rule" in results else ""
 
 
 def accuracy_columns(accuracy: dict, attack_titles: Mapping[str, str]) -> dict[str, dict[str, float]]:
