@@ -29,12 +29,13 @@ from helper.script import run_script
 import torch
 
 from helper import command_line
+from helper.run_folder import read_log
 
 SMALL = "--batch_size 12 --limit_train_batches 3 --limit_val_batches 2 --num_workers 0 --device cpu --amp none --seed 3"
 ATTACK = "--attack_mode pgd --steps 2 --eval_steps 2"
 STUDENT = "--model_s Customresnet8 --dataset digits --robust_train_mode"
 # Not figures: when and where, how fast, and the whole command line, which options of a newer commit lengthen.
-CLOCKS = ("seconds", "images_per_second")
+LEFT_OUT = ("schema", "seconds", "images_per_second")
 FIGURES = ("accuracy", "oracle", "single_branch", "relus", "trained_branches", "model", "dataset", "branches")
 
 
@@ -124,8 +125,8 @@ def figures(out: Path) -> dict[str, object]:
         elif path.suffix in (".npy", ".npz"):
             found[name] = hashlib.sha256(path.read_bytes()).hexdigest()
         elif path.name == "log.jsonl":
-            records = [json.loads(line) for line in path.read_text().splitlines()]
-            found[name] = [{key: value for key, value in record.items() if key not in CLOCKS} for record in records]
+            records = read_log(path.parent)
+            found[name] = [{key: value for key, value in record.items() if key not in LEFT_OUT} for record in records]
         elif path.name == "results.json":
             results = json.loads(path.read_text())
             found[name] = {key: results[key] for key in FIGURES if key in results}

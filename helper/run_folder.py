@@ -19,12 +19,28 @@ FREE_OPTIONS |= {"save_freq", "local_rank", "channels_last", "compile"}
 RAW, AVERAGED = "", "_ema"
 
 
+# Of a line of the log in which every share is in per cent; earlier lines, which say no schema, have some as fractions.
+LOG_SCHEMA = "rlnet-log-2"
+
+
 def read_log(path: Path) -> list[dict]:
-    """The records of a run folder's log.jsonl, one an epoch; none where it has no log. A line cut short is left out."""
+    """The records of a run folder's log.jsonl, one an epoch; none where it has no log. A line cut short is left out.
+
+    Shares are in per cent, also those of earlier logs.
+    """
     log = path / "log.jsonl"
     if not log.is_file():
         return []
-    return [json.loads(line) for line in log.read_text().splitlines(keepends=True) if line.endswith("\n")]
+    records = [json.loads(line) for line in log.read_text().splitlines(keepends=True) if line.endswith("\n")]
+    return [record if "schema" in record else in_per_cent(record) for record in records]
+
+
+def in_per_cent(record: Mapping[str, object]) -> dict:
+    """What an epoch measured, or an earlier line of a log, with its fractions as LOG_SCHEMA has them."""
+    return {
+        name: 100 * value if name.startswith("accuracy_") or name == "mask_distance" else value
+        for name, value in record.items()
+    }
 
 
 def plain_arguments(options: Mapping[str, object]) -> dict:

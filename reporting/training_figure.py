@@ -29,7 +29,7 @@ def training_curves(records: Sequence[dict]) -> Figure:
     keys = list(dict.fromkeys(key for record in records for key in record))
     losses = loss_curves(keys)
     by_view = {
-        name: (lambda record, key=f"accuracy_{view}": percent(record.get(key)), {"color": VIEW_COLOURS[view]})
+        name: (lambda record, key=f"accuracy_{view}": record.get(key), {"color": VIEW_COLOURS[view]})
         for view, name in VIEW_NAMES.items()
         if f"accuracy_{view}" in keys
     }
@@ -59,7 +59,7 @@ def training_curves(records: Sequence[dict]) -> Figure:
     rate = {"": (lambda record: record["learning_rate"], {"color": INK})}
     add_panel(figure, grid[1, below[1] : below[2]], records, "Learning rate", rate).set_ylim(bottom=0)
     if moved:
-        change = {"": (lambda record: percent(record.get("mask_distance")), {"color": INK})}
+        change = {"": (lambda record: record.get("mask_distance"), {"color": INK})}
         add_panel(figure, grid[1, 4:], records, "Mask positions changed (%)", change).set_ylim(bottom=0)
     return figure
 
@@ -111,7 +111,3 @@ def add_panel(
             columnspacing=1.2,
         )
     return axes
-
-
-def percent(share: float | None) -> float | None:
-    return None if share is None else 100 * share

@@ -11,7 +11,7 @@ from helper.script import Stopped, StopSignal
 from dataset.folder import same_images
 from helper.checkpoint import tensors_to_cpu
 from helper.errors import UserError
-from helper.run_folder import AVERAGED, RAW
+from helper.run_folder import AVERAGED, LOG_SCHEMA, RAW, in_per_cent
 from models.layers import Network
 from models.restore import KEPT_DATA, describe_model
 from training.average import WeightAverage
@@ -94,15 +94,15 @@ class Fit:
             self.keep_best(accuracies)
         if plan.attack and plan.attack.entry.single_step and "adv" in task.views:
             watch_overfitting(task, progress, accuracies[RAW], statistics, plan.judged_under.entry)
-        record = {"epoch": progress.epoch, **statistics}
+        record = {"schema": LOG_SCHEMA, "epoch": progress.epoch, **in_per_cent(statistics)}
         for kind, accuracy in accuracies.items():
             record |= {f"TA{kind}": accuracy["CA"], f"ATA{kind}": accuracy["AdvA"]}
         if not progress.masks_frozen:
-            record["mask_distance"] = self.move_masks()
+            record["mask_distance"] = 100 * self.move_masks()
         record["seconds"] = perf_counter() - started
         self.run.log_epoch(record)
         self.save_progress()
-        say(task.processes, summary(record, plan.optimisation.epochs))
+        say(task.processes, summary(record, plan.optimisation.epochs, plan.images.select_on))
 
     def train(self) -> dict[str, float]:
         """What is left of the epoch's steps; their figures."""

@@ -28,13 +28,16 @@ class Progress:
     seconds: float = 0.0
 
 
-def summary(record: dict, epochs: int) -> str:
-    """One line for people, from the epoch's record."""
+def summary(record: dict, epochs: int, select_on: str) -> str:
+    """One line for people, from the epoch's record. `select_on`: on which images it was judged."""
     parts = [f"epoch {record['epoch']}/{epochs}", f"loss {record['loss']:.4f}", f"lr {record['learning_rate']:.4f}"]
-    names = [f"{metric}{kind}" for kind in (RAW, AVERAGED) for metric in ("TA", "ATA")]
-    parts += [f"{name} {branch}: {value:.2f} %" for name in names for branch, value in record.get(name, {}).items()]
+    parts.append("on held-out images" if select_on == "heldout" else "on test images")
+    for kind, note in ((RAW, ""), (AVERAGED, ", averaged")):
+        for metric, words in (("TA", "clean"), ("ATA", "under attack")):
+            accuracy = record.get(metric + kind, {})
+            parts += [f"{words} {value:.2f} % (branch {branch}{note})" for branch, value in accuracy.items()]
     if "mask_distance" in record:
-        parts.append(f"mask moved {record['mask_distance']:.4f}")
+        parts.append(f"mask moved {record['mask_distance']:.2f} %")
     return ", ".join([*parts, f"{record['images_per_second']:.0f} images/s", f"{record['seconds']:.0f} s"])
 
 

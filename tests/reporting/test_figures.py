@@ -51,7 +51,7 @@ def results_of(kept: int = 60, branches: tuple[int, ...] = (0, 1), corruptions: 
 
 
 def record_of(epoch: int, **more) -> dict:
-    losses = {"loss": 1 / epoch, "ce_clean": 0.5 / epoch, "accuracy_clean": 0.9, "learning_rate": 0.1}
+    losses = {"loss": 1 / epoch, "ce_clean": 0.5 / epoch, "accuracy_clean": 90.0, "learning_rate": 0.1}
     return {"epoch": epoch, **losses, "TA": {"0": 80.0}, "ATA": {}, **more}
 
 
@@ -105,7 +105,7 @@ def test_run_figures_are_those_that_the_data_allow():
 
 def test_training_curves_of_one_epoch_and_of_a_mask_that_came_to_rest():
     assert len(training_curves([record_of(1)]).axes) == 4
-    records = [record_of(n, at_aug=1e-4, **({"mask_distance": 0.2} if n < 3 else {})) for n in range(1, 31)]
+    records = [record_of(n, at_aug=1e-4, **({"mask_distance": 20.0} if n < 3 else {})) for n in range(1, 31)]
     *_, moved = training_curves(records).axes
     assert list(moved.lines[0].get_ydata()) == [20.0, 20.0]
 
