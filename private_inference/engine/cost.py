@@ -8,12 +8,14 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 
-# The parts that are reported apart, and the kinds of steps (program/steps.py) that make them up. 'rest'
-# also holds 'output', the opening of the logits to the client.
+# The parts that are reported apart, and the kinds of steps (program/steps.py) that make them up. 'rest' also holds
+# 'output', the opening of the logits to the client. 'preparing' is no step of the network: what the parties set up
+# once, and correlations that they make ahead, in bursts, for comparisons still to come.
 PARTS: dict[str, tuple[str, ...]] = {
     "linear": ("conv", "linear", "affine"),
     "relu": ("relu",),
     "rest": ("shift", "add", "average_pool", "max_pool", "flatten", "output"),
+    "preparing": ("set_up", "correlations"),
 }
 
 
@@ -74,12 +76,40 @@ def total(costs: Iterable[Cost]) -> Cost:
     return sum(costs, Cost())
 
 
+def split_bursts(runs: Sequence[Sequence[Cost]]) -> tuple[list[list[Cost]], list[Cost]]:
+    """(every run's steps without bursts, the bursts of every run together); `rounds` are messages.
+
+    Cheetah consumes correlations at every comparison and makes new ones in bursts, wherever it runs out: in a step that
+    then takes more messages than in another run. What such a step sends beyond its cheapest run is a burst's. Their
+    seconds stay with the step.
+    """
+    floors = [
+        (min(cost.upload for cost in step), min(cost.download for cost in step), min(cost.rounds for cost in step))
+        for step in zip(*runs, strict=True)
+    ]
+    steps, bursts = [], []
+    for run in runs:
+        steps.append([])
+        burst = Cost()
+        for cost, (upload, download, messages) in zip(run, floors, strict=True):
+            if cost.rounds > messages:
+                burst += Cost(cost.upload - upload, cost.download - download)
+                cost = replace(cost, upload=upload, download=download)
+            steps[-1].append(cost)
+        bursts.append(burst)
+    return steps, bursts
+
+
+def mean(costs: Sequence[Cost]) -> Cost | None:
+    return total(costs).over(len(costs)) if costs else None
+
+
 @dataclass(frozen=True)
 class StepCost:
-    """One step of the program, or the 'output'. `comparisons` is how many secure comparisons it makes per image.
+    """One step of the program, the 'output', or what prepares them. `comparisons`: how many it makes per image.
 
-    `cold` is the first image's, which pays for what two parties set up once; `warm` the mean over all later images,
-    None where there were none.
+    `cold` is an image's of the first batch, `warm` the mean over all later ones, None where there were none. What the
+    parties set up once is a step too, the first batch's alone.
     """
 
     layer: str
@@ -114,6 +144,11 @@ class Costs:
     def part(self, name: str, state: str) -> Cost:
         return total(step.at(state) for step in self.steps if step.part == name)
 
+    @property
+    def set_up(self) -> Cost | None:
+        """What the parties set up once; None where that is nothing, or is not known apart from the first image."""
+        return next((step.cold for step in self.steps if step.kind == "set_up"), None)
+
     def as_json(self) -> dict:
         """{'layers': [...], 'parts': {state: {part: cost}}, 'total': {state: cost}}; read back by `from_json`."""
         return {
@@ -129,3 +164,28 @@ class Costs:
             return StepCost(step["layer"], step["kind"], step["comparisons"], Cost(**step["cold"]), warm)
 
         return cls(tuple(read(step) for step in content["layers"]))
+
+
+def priced(
+    names: Sequence[tuple[str, str, int]],
+    protocols: Sequence[Hashable],
+    runs: Sequence[Sequence[Cost]],
+    batch: int,
+    set_up: Cost,
+) -> Costs:
+    """The costs of an image from those of all runs, each of a `batch`, and of what was set up before the first one.
+
+    `names` are (layer, kind, comparisons per image) of every step, `protocols` as in `settle_rounds`.
+    """
+    apart, bursts = split_bursts(runs)
+    settled = settle_rounds(protocols, apart)
+    found = []
+    for (layer, kind, count), costs in zip(names, zip(*settled, strict=True), strict=True):
+        cold, *later = (cost.over(batch) for cost in costs)
+        found.append(StepCost(layer, kind, count if kind in ("relu", "max_pool") else 0, cold, mean(later)))
+    first, *others = (burst.over(batch) for burst in bursts)
+    if total(bursts).bytes:
+        found.append(StepCost("correlations made ahead", "correlations", 0, first, mean(others)))
+    if set_up.bytes:
+        found.append(StepCost("set-up, once", "set_up", 0, set_up, Cost() if others else None))
+    return Costs(tuple(found))

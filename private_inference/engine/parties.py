@@ -12,13 +12,13 @@ import subprocess
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 
 from helper.errors import UserError
-from private_inference.engine.protocols import LOST_PEER_STATUS, peer_has_ended
+from private_inference.engine.protocols import LOST_PEER_STATUS, EngineSettings, peer_has_ended
 from private_inference.program.npz_file import write_program
 from private_inference.program.steps import Program
 
@@ -59,8 +59,7 @@ def check_engine(python: Path) -> None:
 def run_parties(
     assignments: Sequence[Assignment],
     *,
-    protocol: str,
-    timeout: float,
+    settings: EngineSettings,
     python: Path,
     folder: Path,
     follow: Callable[[str, dict], None],
@@ -74,7 +73,7 @@ def run_parties(
     threads = []
     try:
         for assignment in assignments:
-            process = _start(assignment, protocol, timeout, python, folder / assignment.role)
+            process = _start(assignment, settings, python, folder / assignment.role)
             processes[assignment.role] = process
             threads.append(threading.Thread(target=_listen, args=(assignment.role, process, events), daemon=True))
             threads[-1].start()
@@ -100,15 +99,14 @@ def run_parties(
     return {role: _answer(folder / role) for role in processes}
 
 
-def _start(assignment: Assignment, protocol: str, timeout: float, python: Path, folder: Path) -> subprocess.Popen:
+def _start(assignment: Assignment, settings: EngineSettings, python: Path, folder: Path) -> subprocess.Popen:
     folder.mkdir(parents=True, mode=0o700)
     job = {
         "role": assignment.role,
         "listen": assignment.listen,
         "peer": assignment.peer,
-        "protocol": protocol,
-        "timeout": timeout,
         "folder": str(folder),
+        "settings": asdict(settings),
         "digest": assignment.digest,
     }
     (folder / "job.json").write_text(json.dumps(job))

@@ -23,20 +23,21 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from helper.errors import UserError
-from private_inference.engine.protocols import describe_protocol, peer_has_ended
-from private_inference.engine.secure_program import SecureProgram
+from private_inference.engine.protocols import EngineSettings, peer_has_ended
+from private_inference.engine.secure_program import SecureProgram, prepare
 from private_inference.engine.spu_runtime import CLIENT, PARTIES, SERVER, Link, Party, connect, engine_name
+from private_inference.program.comparison import comparison_bits
 from private_inference.program.npz_file import load_program
 from private_inference.program.public import digest, public_bytes, read_public
 from private_inference.program.steps import Program
 
-VERSION = 1  # of what the two parties say to each other
+VERSION = 2  # of what the two parties say to each other
 
 
 class Disagreement(UserError):
@@ -48,9 +49,8 @@ class Job:
     role: str  # 'client' or 'server'
     listen: str  # host:port of this party, as the other one reaches it
     peer: str  # host:port of the other
-    protocol: str
-    timeout: float  # seconds without an answer after which the other party is given up
     folder: str
+    settings: EngineSettings  # `batch` is the client's to say
     digest: str | None = None  # client: the only program it agrees to
 
     @property
@@ -60,7 +60,9 @@ class Job:
     @classmethod
     def read(cls, path: str) -> Job:
         content = json.loads(Path(path).read_text())
-        return cls(**{item.name: content[item.name] for item in fields(cls)})
+        settings = content.pop("settings")
+        tls = tuple(settings.pop("tls") or ()) or None
+        return cls(**content, settings=EngineSettings(**settings, tls=tls))
 
 
 def tell(event: str, **more: object) -> None:
@@ -101,14 +103,14 @@ class PeerWatch:
 
 
 @contextmanager
-def parting(link: Link) -> Iterator[None]:
+def parting(link: Link) -> Iterator[Link]:
     """On a disagreement, say why, and end when the other party has heard too.
 
     Messages are sent in the background, and a process that ends takes those along that wait. Our own line comes first,
     for the engine ends a process whose last message finds the other one gone.
     """
     try:
-        yield
+        yield link
     except Disagreement as error:
         complain(str(error))
         with suppress(RuntimeError):  # the other one does not answer
@@ -126,19 +128,30 @@ def leave(message: str) -> None:
     os._exit(2)
 
 
-def agree(link: Link, job: Job, images: int | None) -> int:
-    """Compare what the two run; the number of images, which the client says."""
-    mine = {
-        "version": VERSION,
-        "engine": engine_name(),
-        **describe_protocol(job.protocol),
-    }
-    said = [json.loads(text) for text in link.all_gather(json.dumps(mine | {"images": images}))]
+def agree(link: Link, job: Job, images: int | None) -> tuple[int, int]:
+    """Compare what the two run; (images, images a batch), which the client says."""
+    mine = {"version": VERSION, "engine": engine_name(), **job.settings.described()}
+    asks = {"images": images, "batch": job.settings.batch}
+    said = [understood(text) for text in link.all_gather(json.dumps(mine | asks))]
     theirs = said[1 - job.rank]
     for name, value in mine.items():
         if theirs.get(name) != value:
             raise Disagreement(f"the other party runs {name} {theirs.get(name)}, this one {value}; make them the same")
-    return said[CLIENT]["images"]
+    asked = said[CLIENT].get("images"), said[CLIENT].get("batch")
+    if not all(isinstance(value, int) and value > 0 for value in asked) or asked[0] % asked[1]:
+        raise Disagreement(f"the client asks for {asked[0]} images in batches of {asked[1]}")
+    return asked
+
+
+def understood(text: str) -> dict:
+    """What the other party says; raises UserError where it is no party of ours."""
+    try:
+        said = json.loads(text)
+    except ValueError:
+        said = None
+    if not isinstance(said, dict):
+        raise UserError("the other party says something that no party of this project says; is the address right?")
+    return said
 
 
 def agree_on_program(link: Link, job: Job) -> tuple[Program, dict]:
@@ -150,17 +163,18 @@ def agree_on_program(link: Link, job: Job) -> tuple[Program, dict]:
         program, about = read_public(link.recv(SERVER))
     mine = digest(program, about)
     refused = job.digest is not None and mine != job.digest
-    said = [json.loads(text) for text in link.all_gather(json.dumps({"digest": mine, "refused": refused}))]
+    said = [understood(text) for text in link.all_gather(json.dumps({"digest": mine, "refused": refused}))]
     if refused:
         raise Disagreement(
             f"the server's program has the digest {mine}, --digest asks for {job.digest}; nothing was sent"
         )
-    if said[CLIENT]["refused"]:
+    if said[CLIENT].get("refused"):
         raise Disagreement(f"the client does not agree to this program (its --digest is not {mine})")
-    if said[CLIENT]["digest"] != said[SERVER]["digest"]:
+    digests = [party.get("digest") for party in said]
+    if digests[CLIENT] != digests[SERVER]:
         raise Disagreement(
-            f"the two parties read the program differently (digest {said[CLIENT]['digest']} at the client, "
-            f"{said[SERVER]['digest']} at the server): are both of the same version of this project?"
+            f"the two parties read the program differently (digest {digests[CLIENT]} at the client, "
+            f"{digests[SERVER]} at the server): are both of the same version of this project?"
         )
     return program, about
 
@@ -169,53 +183,64 @@ def take_part(job: Job) -> None:
     folder, began = Path(job.folder), time.perf_counter()
     images = np.load(folder / "images.npy", allow_pickle=False) if job.rank == CLIENT else None
     addresses = (job.listen, job.peer) if job.rank == CLIENT else (job.peer, job.listen)
-    lonely = (
-        f"no other party at {job.peer} within {job.timeout:g} s: is it running, with the other --role, and is "
-        f"{job.listen} what it calls its --peer?"
-    )
-    # The engine counts its attempts, not the time that each of them takes.
-    patience = threading.Timer(job.timeout, leave, [lonely])
-    patience.start()
-    try:
-        link = connect(addresses, job.rank, job.timeout)
-    except RuntimeError as error:
-        raise UserError(f"{lonely} ({reason(error)})") from error
-    finally:
-        patience.cancel()
-    tell("linked")
-    with parting(link), PeerWatch(job.peer):
-        count = agree(link, job, None if images is None else len(images))
+    with parting(meet(job, addresses)) as link, PeerWatch(job.peer):
+        count, batch = agree(link, job, None if images is None else len(images))
+        settings = replace(job.settings, batch=batch)
         program, about = agree_on_program(link, job)
         if images is not None and images.shape[1:] != program.input_shape:
             raise UserError(f"the images are {images.shape[1:]}, the server's network takes {program.input_shape}")
         # Only now: what the engines say to each other when they begin differs from protocol to protocol.
-        secure = SecureProgram(Party(link, job.protocol, folder / "engine.log"), program)
+        party = Party(link, settings, folder / "engine.log")
+        secure = SecureProgram(party, program, settings)
         link.barrier()
         setup = time.perf_counter() - began
+        set_up = prepare(party, program, settings)
         tell("ready", seconds=setup, digest=digest(program, about))
         logits, runs = [], []
-        for number in range(count):
+        for first in range(0, count, batch):
             began = time.perf_counter()
-            answer, costs = secure.run(None if images is None else images[number])
+            answer, costs = secure.run(None if images is None else images[first : first + batch])
             logits.append(answer)
             runs.append(costs)
-            tell("image", number=number + 1, of=count, seconds=time.perf_counter() - began)
+            tell("images", done=first + batch, batch=batch, of=count, seconds=time.perf_counter() - began)
         link.all_gather("done")
-    if job.rank == CLIENT:
-        np.save(folder / "logits.npy", np.stack(logits), allow_pickle=False)
-    result = {
-        "about": about,
-        "digest": digest(program, about),
-        "engine": engine_name(),
-        "images": count,
-        "setup_seconds": setup,
-        "costs": secure.priced(runs).as_json(),
-    }
+        if job.rank == CLIENT:
+            np.save(folder / "logits.npy", np.concatenate(logits), allow_pickle=False)
+        result = {
+            "about": about,
+            "digest": digest(program, about),
+            "engine": engine_name(),
+            "images": count,
+            "batch": batch,
+            "comparison": comparison_bits(program),
+            "setup_seconds": setup,
+            "costs": secure.priced(runs, set_up).as_json(),
+        }
     # With its last name this party is done, however its farewell goes (see `parting`).
     whole = folder / "result.json.whole"
     whole.write_text(json.dumps(result))
     whole.rename(folder / "result.json")
     link.stop_link()
+
+
+def meet(job: Job, addresses: tuple[str, str]) -> Link:
+    """The link to the other party; raises UserError where there is none within the timeout."""
+    lonely = (
+        f"no other party at {job.peer} within {job.settings.timeout:g} s: is it running, with the other --role"
+        f"{' and --tls of the same authority' if job.settings.tls else ' and, like this one, without --tls'}, and is "
+        f"{job.listen} what it calls its --peer?"
+    )
+    # The engine counts its attempts, not the time that each of them takes.
+    patience = threading.Timer(job.settings.timeout, leave, [lonely])
+    patience.start()
+    try:
+        link = connect(addresses, job.rank, job.settings)
+    except RuntimeError as error:
+        raise UserError(f"{lonely} ({reason(error)})") from error
+    finally:
+        patience.cancel()
+    tell("linked")
+    return link
 
 
 def end_with_parent(folder: str) -> None:
@@ -242,8 +267,8 @@ def main(path: str) -> None:
         leave(str(error))
     except RuntimeError as error:  # all that the engine raises
         leave(
-            f"the other party at {job.peer} did not answer within {job.timeout:g} s (--timeout), or the engine failed: "
-            f"{reason(error)}"
+            f"the other party at {job.peer} did not answer within {job.settings.timeout:g} s (--timeout), "
+            f"or the engine failed: {reason(error)}"
         )
     # Not by returning: the engine's threads may outlive the link, and everything is written.
     sys.stdout.flush()

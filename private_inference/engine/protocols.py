@@ -1,6 +1,8 @@
-"""What the secure engine can speak, for those who ask without having it installed."""
+"""What the secure engine can speak and how it is run, for those who ask without having it installed."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 FIELD_BITS = 64
 FRACTION_BITS = 18
@@ -8,13 +10,55 @@ FRACTION_BITS = 18
 # `dealer`: a trusted third party makes the randomness beforehand, which is then in nobody's figures.
 PROTOCOLS = {"cheetah": {"dealer": False}, "semi2k": {"dealer": True}}
 
+# How cheetah prepares its oblivious transfers, once: in many small messages or in few large ones, see `settle_set_up`.
+SET_UPS = {"yacl": "YACL_Ferret", "emp": "EMP_Ferret"}
+SLOW_RTT = 0.01  # seconds: from here on few messages are worth more computing and 1.5 MB more
+
 # The engine ends a process, without a word, one of whose messages finds the other party gone.
 LOST_PEER_STATUS = 255
 
 
+@dataclass(frozen=True)
+class EngineSettings:
+    """How the two engines are run. Both parties need the same, but for `threads`, `timeout` and the paths of `tls`.
+
+    comparison  bits of the ring that secret comparisons are made in, where the program allows it
+    batch       images that one run of the program takes
+    set_up      of SET_UPS; None for a protocol that has none
+    threads     of one party's engine
+    timeout     seconds without an answer after which the other party is given up
+    tls         paths of this party's certificate, its key, and the certificate authority that both trust
+    """
+
+    protocol: str = "cheetah"
+    comparison: int = 32
+    batch: int = 1
+    set_up: str | None = "yacl"
+    threads: int = 1
+    timeout: float = 120
+    tls: tuple[str, str, str] | None = None
+
+    def described(self) -> dict:
+        """What changes a figure or must be the same on both sides, plain JSON values."""
+        return {
+            "protocol": self.protocol,
+            "field_bits": FIELD_BITS,
+            "fraction_bits": FRACTION_BITS,
+            **PROTOCOLS[self.protocol],
+            "comparison": self.comparison,
+            "set_up": self.set_up,
+            "tls": self.tls is not None,
+        }
+
+
+def settle_set_up(protocol: str, asked: str, rtt: float | None) -> str | None:
+    """'auto' decided: few messages where a round trip takes SLOW_RTT or more, or an unknown time (None)."""
+    if protocol != "cheetah":
+        return None
+    if asked != "auto":
+        return asked
+    return "emp" if rtt is None or rtt >= SLOW_RTT else "yacl"
+
+
 def peer_has_ended(address: str) -> str:
     return f"the other party at {address} has ended; its own last line says why"
-
-
-def describe_protocol(name: str) -> dict:
-    return {"protocol": name, "field_bits": FIELD_BITS, "fraction_bits": FRACTION_BITS, **PROTOCOLS[name]}

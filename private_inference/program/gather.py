@@ -100,30 +100,38 @@ def masked_relu(x: Any, layout: GatherPlan, relu: Callable[[Any], Any], xp: Modu
     `relu` is called once, on (B, kept), so that the rounds of one comparison are paid; not at all where nothing is
     kept. `xp` is numpy, or any module with its `concatenate` and `take`, such as jax.numpy.
     """
-    if not layout.kept:
-        return x
-    parts = {piece: x[:, piece.start : piece.stop] for piece in layout.pieces}
-    wanted = [part for piece, part in parts.items() if piece.kind == "relu"]
-    between = [part for piece, part in parts.items() if piece.kind == "mixed"]
-    mixed = _joined(between, xp) if between else None
-    if between:
-        wanted.append(_gathered(mixed, layout.indices, xp))
-    done = relu(_joined(wanted, xp))
-    taken = 0  # of `done`, by the pieces that are relu all over; what follows belongs to the mixed ones
-    for piece in parts:
-        if piece.kind == "relu":
-            size = piece.stop - piece.start
-            parts[piece] = done[:, taken : taken + size]
-            taken += size
-    if between:
-        mixed = _gathered(xp.concatenate([done[:, taken:], mixed], axis=1), layout.inverse, xp)
-        used = 0
-        for piece in parts:
-            if piece.kind == "mixed":
-                size = piece.stop - piece.start
-                parts[piece] = mixed[:, used : used + size]
-                used += size
-    return _joined(list(parts.values()), xp)
+    return put_back(x, relu(kept_values(x, layout, xp)), layout, xp) if layout.kept else x
+
+
+def kept_values(x: Any, layout: GatherPlan, xp: ModuleType = np) -> Any:
+    """What the mask keeps of x (B, N), in the order of the plan; (B, kept)."""
+    wanted = [x[:, piece.start : piece.stop] for piece in layout.pieces if piece.kind == "relu"]
+    if len(layout.indices):
+        wanted.append(_gathered(_mixed(x, layout, xp), layout.indices, xp))
+    return _joined(wanted, xp)
+
+
+def put_back(x: Any, done: Any, layout: GatherPlan, xp: ModuleType = np) -> Any:
+    """x (B, N) with `done` (B, kept) in the place of its `kept_values`."""
+    taken = sum(piece.stop - piece.start for piece in layout.pieces if piece.kind == "relu")
+    mixed = None
+    if len(layout.indices):
+        both = xp.concatenate([done[:, taken:], _mixed(x, layout, xp)], axis=1)
+        mixed = _gathered(both, layout.inverse, xp)
+    parts, used = [], {"relu": 0, "mixed": 0}
+    for piece in layout.pieces:
+        size = piece.stop - piece.start
+        if piece.kind == "identity":
+            parts.append(x[:, piece.start : piece.stop])
+            continue
+        source, place = done if piece.kind == "relu" else mixed, used[piece.kind]
+        parts.append(source[:, place : place + size])
+        used[piece.kind] += size
+    return _joined(parts, xp)
+
+
+def _mixed(x: Any, layout: GatherPlan, xp: ModuleType) -> Any:
+    return _joined([x[:, piece.start : piece.stop] for piece in layout.pieces if piece.kind == "mixed"], xp)
 
 
 def _joined(parts: list, xp: ModuleType) -> Any:

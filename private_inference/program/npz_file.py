@@ -26,7 +26,7 @@ from typing import BinaryIO
 import numpy as np
 
 from helper.errors import UserError
-from private_inference.program.steps import INPUT, KINDS, Decision, Program, Step, pair, shapes
+from private_inference.program.steps import COMPARING, INPUT, KINDS, Decision, Program, Step, pair, shapes
 
 FORMAT = "rlnet-program"
 VERSION = 1
@@ -113,4 +113,8 @@ def _read_step(described: dict, content: Mapping[str, np.ndarray]) -> Step:
         name: int(described["settings"][name]) if name == "groups" else pair(described["settings"][name])
         for name in settings
     }
+    if described["kind"] in COMPARING and "bits" in described["settings"]:
+        found["bits"] = int(described["settings"]["bits"])
+        if found["bits"] not in (32, 64):
+            raise ValueError(f"{described['layer']} compares in {found['bits']} bits")
     return Step(described["kind"], tuple(described["inputs"]), described["output"], described["layer"], arrays, found)

@@ -12,6 +12,7 @@ What a step does, by its `kind`; x is one image's map (C, H, W), weights are flo
     max_pool      maximum over windows, the padding being -inf: secure comparisons, like a ReLU
     flatten       (C, H, W) -> (C * H * W,)
 
+The setting `bits` of a relu or max_pool, where there is one, names the ring that its secret comparisons are made in.
 A site whose mask keeps nothing is the identity and no step at all.
 
 Plain Python and numpy: the secure engine's environment, which has no PyTorch, reads programs too.
@@ -40,10 +41,12 @@ KINDS: dict[str, tuple[int, set[str], set[str], set[str]]] = {
     "flatten": (1, set(), set(), set()),
 }
 
+COMPARING = ("relu", "max_pool")
+
 
 @dataclass(frozen=True, eq=False)
 class Step:
-    """One operation. `layer` is the module it comes from; settings are (height, width) pairs, but for `groups`."""
+    """One operation. `layer` is the module it comes from; settings are (height, width) pairs, or whole numbers."""
 
     kind: str
     inputs: tuple[str, ...]
