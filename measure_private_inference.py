@@ -12,25 +12,28 @@ Across machines, each side started by its owner and holding only its own secret:
 
 Only the client learns the logits; the server's weights never leave it. What both know is the public program: the
 layers, their shapes, and which ReLUs the mask keeps. A kept ReLU is compared in secret, all others cost nothing. Writes
-private_inference.json and .csv and figures into save/private_inference/<name>/. Needs the secure engine: `make pi`.
+private_inference.json and .csv and figures into save/private_inference/<name>/, with --estimate-only estimate.json into
+<name>_estimate/. Needs the secure engine, but for estimates: `make pi`.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
+import os
 import signal
 import sys
-from dataclasses import asdict
-from pathlib import Path
+from dataclasses import asdict, replace
 
 from helper.script import run_script
 
-from dataset import dataset_spec
-from dataset.options import add_dataset_option
+import numpy as np
+
+from dataset import DatasetSpec, dataset_spec
 from helper import command_line
 from helper.errors import UserError
 from helper.files import write_json
-from helper.run_folder import checkpoint_name
+from helper.run_folder import checkpoint_name, plain_arguments
 from helper.text import table
 from private_inference.costs.estimate import (
     estimate_sentences,
@@ -39,102 +42,33 @@ from private_inference.costs.estimate import (
     rough_costs,
     rough_seconds,
 )
-from private_inference.costs.link import NETWORKS, Network, network
-from private_inference.costs.measurement import Bench, estimates, first_images, load_subject, measured, unmeasured
+from private_inference.costs.measurement import (
+    Bench,
+    compared_in,
+    estimates,
+    first_images,
+    images_to_try,
+    load_subject,
+    measured,
+    unmeasured,
+)
+from private_inference.costs.options import add_options
+from private_inference.costs.pins import PinnedPrograms
+from private_inference.costs.plan import Plan
 from private_inference.costs.report import CostReport
-from private_inference.engine.parties import ENGINE_PYTHON, Assignment, check_engine
-from private_inference.engine.protocols import PROTOCOLS
+from private_inference.engine.parties import Assignment, check_engine
+from private_inference.engine.protocols import EngineSettings, settle_set_up
 
 LOOPBACK = {"kind": "loopback", "name": None, "bandwidth": None, "rtt": None}
-NETWORK = {**LOOPBACK, "kind": "network"}
+TRIED = 256  # test images that the bounds of comparisons are checked on
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = command_line.Parser(__doc__)
-    parser.add_argument(
-        "--path",
-        nargs="+",
-        type=command_line.checkpoint_file,
-        metavar=command_line.CHECKPOINT,
-        help="checkpoints of any stage; several: compared",
-    )
-    parser.add_argument(
-        "--branch", type=command_line.not_negative, default=0, metavar="N", help="batch-norm branch (default: 0)"
-    )
-    parser.add_argument("--no_fuse", dest="fuse", action="store_false", help="leave convolutions as they are")
-    parser.add_argument(
-        "--protocol",
-        choices=PROTOCOLS,
-        default="cheetah",
-        help="cheetah: two parties and nobody else (default); semi2k: a trusted dealer, here in the client's process, "
-        "makes the randomness beforehand, so that only the online cost is measured",
-    )
-    parser.add_argument(
-        "--images",
-        type=command_line.positive,
-        default=4,
-        metavar="N",
-        help="the first N test images, one after the other; the first is cold: it pays for the engine's one-off set-up "
-        "(default: 4)",
-    )
-    parser.add_argument(
-        "--timeout",
-        type=command_line.positive,
-        default=120,
-        metavar="SECONDS",
-        help="wait for the other party at most so long (default: 120)",
-    )
-    parser.add_argument(
-        "--engine_python", type=Path, default=ENGINE_PYTHON, metavar="FILE", help="default: that of `make pi`"
-    )
-
-    group = parser.add_argument_group("network")
-    group.add_argument(
-        "--network",
-        nargs="+",
-        type=network,
-        default=[],
-        metavar="|".join([*NETWORKS, "BANDWIDTH,RTT"]),
-        help=f"estimate the seconds over these links too, from the measured bytes and rounds: "
-        f"{'; '.join(link.in_words() for link in NETWORKS.values())}; or Mbit/s and ms there and back, such as 400,4",
-    )
-    group.add_argument(
-        "--emulate", action="store_true", help="measure over --network instead, in two network namespaces (root)"
-    )
-    group.add_argument(
-        "--estimate-only",
-        "--estimate_only",
-        action="store_true",
-        help="run nothing: estimate from the constants in private_inference/costs/constants.yaml",
-    )
-
-    group = parser.add_argument_group("one party alone")
-    group.add_argument("--role", choices=("client", "server"), help="be this party; the other one runs elsewhere")
-    group.add_argument("--listen", type=address, metavar="HOST:PORT", help="where this party is reached")
-    group.add_argument("--peer", type=address, metavar="HOST:PORT", help="where the other party is reached")
-    group.add_argument(
-        "--digest", metavar="HEX", help="client: agree to the public program of this digest and no other"
-    )
-    add_dataset_option(group, says="client: whose test images, ")
-
-    group = parser.add_argument_group("files")
-    group.add_argument("--data_root", default="data", metavar="DIR", help="where data sets lie (default: data)")
-    group.add_argument("--no_download", action="store_true", help="never fetch a missing data set")
-    group.add_argument("--save_dir", default="save", metavar="DIR", help="default: save")
-    group.add_argument(
-        "--run_name", type=command_line.folder_name, help="name of the folder (default: built from the options)"
-    )
-    group.add_argument("--again", action="store_true", help="measure checkpoints again that the folder holds already")
+    add_options(parser)
     args = parser.parse_args(argv)
     check_options(args)
     return args
-
-
-def address(text: str) -> str:
-    host, _, port = text.rpartition(":")
-    if not host or not port.isdigit() or not 0 < int(port) < 65536:
-        raise argparse.ArgumentTypeError(f"'{text}' is no address; write host:port, such as 10.0.0.1:9500")
-    return text
 
 
 def check_options(args: argparse.Namespace) -> None:
@@ -154,57 +88,114 @@ def check_options(args: argparse.Namespace) -> None:
             raise UserError("--role client takes --dataset, and no --path: the network is the server's secret")
     elif not args.path or (args.role and len(args.path) > 1):
         raise UserError(f"--path: name {'the checkpoint' if args.role else 'one or more checkpoints'}")
-    if args.role == "server" and (args.dataset or args.digest):
-        raise UserError("--dataset and --digest are the client's: it brings the images, and may refuse the program")
+    if args.role == "server" and (args.dataset or args.digest or args.images or args.batch > 1):
+        raise UserError(
+            "--dataset, --images, --batch and --digest are the client's: it brings the images, and may refuse a program"
+        )
+    if args.tls and not args.role:
+        raise UserError("--tls: only with --role; two parties of one machine talk over loopback")
+    if missing := [str(path) for path in args.tls or () if not path.is_file()]:
+        raise UserError(f"--tls: {', '.join(missing)}: no such file")
+    if args.images and args.images % args.batch:
+        raise UserError(f"--images {args.images} is no multiple of --batch {args.batch}")
     if args.emulate and len(args.network) != 1:
         raise UserError("--emulate measures over one network; name it, such as --network wan")
     if args.estimate_only and not args.network:
         raise UserError("--estimate-only needs a network to estimate for, such as --network lan wan")
 
 
-def bench_of(args: argparse.Namespace, emulated: Network | None = None) -> Bench:
-    check_engine(args.engine_python)
-    return Bench(args.engine_python, args.protocol, args.timeout, emulated)
-
-
-def compare(args: argparse.Namespace) -> None:
-    """Run both parties here, for one checkpoint after the other."""
+def settle(args: argparse.Namespace) -> Plan:
     emulated = args.network[0] if args.emulate else None
-    bench = bench_of(args, emulated)
-    subjects = [load_subject(path, args.branch, fused=args.fuse, save_dir=args.save_dir) for path in args.path]
-    name = default_name(args)
-    link = {"kind": "emulated", **asdict(emulated)} if emulated else LOOPBACK
-    report = CostReport(args, link, f"{name}_{emulated.name}" if emulated else name)
+    rtt = emulated.rtt if emulated else None if args.role else 0.0
+    settings = EngineSettings(
+        protocol=args.protocol,
+        comparison=args.comparison,
+        batch=args.batch,
+        set_up=settle_set_up(args.protocol, args.set_up, rtt),
+        threads=args.threads or os.cpu_count(),
+        timeout=args.timeout,
+        tls=tuple(str(path.resolve()) for path in args.tls) if args.tls else None,
+    )
+    return Plan(
+        paths=tuple(args.path or ()),
+        branch=args.branch,
+        fuse=args.fuse,
+        images=args.images or max(4, 2 * args.batch) // args.batch * args.batch,
+        settings=settings,
+        engine_python=args.engine_python,
+        networks=() if args.emulate else tuple(args.network),
+        emulated=emulated,
+        estimate_only=args.estimate_only,
+        role=args.role,
+        listen=args.listen,
+        peer=args.peer,
+        digest=args.digest,
+        dataset=args.dataset,
+        data_root=args.data_root,
+        download=not args.no_download,
+        save_dir=args.save_dir,
+        run_name=args.run_name,
+        again=args.again,
+        recorded={
+            **plain_arguments(vars(args)),
+            "path": [str(path) for path in args.path or ()],
+            "network": [link.name for link in args.network],
+            "tls": [str(path) for path in args.tls or ()],
+        },
+    )
+
+
+def compare(plan: Plan) -> None:
+    """Run both parties here, for one checkpoint after the other."""
+    bench = Bench(plan.engine_python, plan.settings, plan.emulated)
+    subjects = [load_subject(path, plan.branch, fused=plan.fuse, save_dir=plan.save_dir) for path in plan.paths]
+    name = default_name(plan)
+    link = {"kind": "emulated", **asdict(plan.emulated)} if plan.emulated else LOOPBACK
+    report = cost_report(plan, link, f"{name}_{plan.emulated.name}" if plan.emulated else name)
     for subject in subjects:
         found = report.earlier(subject.record)
         if found is None:
-            images, labels, _ = first_images(subject.data, args.images, args.data_root, download=not args.no_download)
-            found = bench.measure(subject, images, labels)
+            tried = tried_images(plan, subject.data)
+            images, labels, _ = first_images(subject.data, plan.images, plan.data_root, download=plan.download)
+            found = bench.measure(compared_in(subject, plan.settings.comparison, tried), images, labels)
         # What a network would add to seconds that were measured without one.
-        report.add(found | subject.record | estimates(found, [] if emulated else args.network))
+        report.add(found | subject.record | estimates(found, plan.networks))
     report.finish()
 
 
-def serve(args: argparse.Namespace) -> None:
+def serve(plan: Plan) -> None:
     """Be the server for one client."""
-    bench = bench_of(args)
-    subject = load_subject(args.path[0], args.branch, fused=args.fuse, save_dir=args.save_dir)
-    report = CostReport(args, NETWORK, f"server_{checkpoint_name(args.path[0])}_{args.protocol}")
+    bench = Bench(plan.engine_python, plan.settings)
+    subject = load_subject(plan.paths[0], plan.branch, fused=plan.fuse, save_dir=plan.save_dir)
+    tried = tried_images(plan, subject.data)
+    if plan.settings.comparison == 32 and not len(tried):
+        print(f"{subject.data.title} is not in --data_root, so nothing was tried: comparisons are made in 64 bits")
+    subject = compared_in(subject, plan.settings.comparison, tried)
     print(f"{subject.record['label']}; the digest of its public program is {subject.digest}")
-    answer = bench.run([Assignment("server", args.listen, args.peer, (subject.program, subject.about))])["server"]
-    report.results["images"] = answer.result["images"]
+    answer = bench.run([Assignment("server", plan.listen, plan.peer, (subject.program, subject.about))])["server"]
+    # Only now is it known for how many images the client asked.
+    batch = answer.result["batch"]
+    plan = replace(plan, images=answer.result["images"], settings=replace(plan.settings, batch=batch))
+    report = cost_report(plan, link_apart(plan), f"server_{checkpoint_name(plan.paths[0])}_{plan.settings.protocol}")
     report.add(subject.record | measured(answer))
     report.finish()
 
 
-def ask(args: argparse.Namespace) -> None:
+def ask(plan: Plan) -> None:
     """Be the client, and learn what the server's network says about its images."""
-    bench = bench_of(args)
-    data = dataset_spec(args.dataset)
-    images, labels, classes = first_images(data, args.images, args.data_root, download=not args.no_download)
-    report = CostReport(args, NETWORK, f"client_{data.name}_{args.protocol}")
-    answer = bench.run([Assignment("client", args.listen, args.peer, images, args.digest)], args.images)["client"]
-    report.add(unmeasured(answer.result["about"]) | measured(answer))
+    bench = Bench(plan.engine_python, plan.settings)
+    data = dataset_spec(plan.dataset)
+    images, labels, classes = first_images(data, plan.images, plan.data_root, download=plan.download)
+    report = cost_report(plan, link_apart(plan), f"client_{data.name}_{plan.settings.protocol}")
+    pins = PinnedPrograms(plan.save_dir)
+    client = Assignment("client", plan.listen, plan.peer, images, plan.digest or pins.digest_of(plan.peer))
+    answer = bench.run([client], plan.images)["client"]
+    if pins.pin(plan.peer, answer.result["digest"]):
+        print(
+            f"the program of {plan.peer}, {answer.result['digest']}, is the one to expect there from now on: {pins.path}"
+        )
+    known = unmeasured(answer.result["about"]) | {"file": f"a network of {plan.peer}, which keeps its weights"}
+    report.add(known | measured(answer))
     report.finish()
     rows = [["image", "label", "predicted", "logit"]]
     for number, (label, logits) in enumerate(zip(labels, answer.logits, strict=True)):
@@ -214,35 +205,67 @@ def ask(args: argparse.Namespace) -> None:
     print(table(rows))
 
 
-def guess(args: argparse.Namespace) -> None:
+def guess(plan: Plan) -> None:
     """Run nothing: what our constants say."""
     known, rows = load_constants(), []
-    for path in args.path:
-        subject = load_subject(path, args.branch, fused=args.fuse, save_dir=args.save_dir)
-        costs = rough_costs(subject.program, known["protocols"][args.protocol])
+    for path in plan.paths:
+        subject = load_subject(path, plan.branch, fused=plan.fuse, save_dir=plan.save_dir)
+        subject = compared_in(subject, plan.settings.comparison, tried_images(plan, subject.data))
+        costs = rough_costs(subject.program, known["protocols"][plan.settings.protocol], plan.settings)
         rows += [
-            {**subject.record, **rough_seconds(costs, link, subject.record["relus"]["kept"])} for link in args.network
+            {**subject.record, **rough_seconds(costs, link, subject.record["relus"]["kept"])} for link in plan.networks
         ]
-    folder = Path(args.save_dir, "private_inference", args.run_name or f"{default_name(args)}_estimate")
-    write_json(folder / "estimate.json", {"protocol": args.protocol, "constants": known, "estimates": rows})
-    print(estimate_table(rows), *estimate_sentences(known["machine"], args.protocol, args.network), sep="\n")
+    folder = plan.folder(f"{default_name(plan)}_estimate")
+    content = {"engine": plan.settings.described() | {"batch": plan.settings.batch}, "constants": known}
+    write_json(folder / "estimate.json", {"protocol": plan.settings.protocol, **content, "estimates": rows})
+    print(estimate_table(rows), *estimate_sentences(known["machine"], plan.settings, plan.networks), sep="\n")
     print(f"written to {folder}")
 
 
-def default_name(args: argparse.Namespace) -> str:
-    more = f"_and_{len(args.path) - 1}_more" if args.path[1:] else ""
-    return f"{checkpoint_name(args.path[0])}{more}_{args.protocol}"
+def tried_images(plan: Plan, data: DatasetSpec) -> np.ndarray:
+    if plan.settings.comparison == 64:
+        return np.zeros(0, np.float32)
+    return images_to_try(data, max(TRIED, plan.images), plan.data_root, download=plan.download)
+
+
+def cost_report(plan: Plan, link: dict, name: str) -> CostReport:
+    recorded, again = dict(plan.recorded), plan.again
+    return CostReport(plan.folder(name), plan.settings, plan.images, link, recorded=recorded, again=again)
+
+
+def link_apart(plan: Plan) -> dict:
+    """Of two parties that were started each by itself, which may be on one machine all the same."""
+    hosts = {address.rpartition(":")[0] for address in (plan.listen, plan.peer)}
+    here = all(host == "localhost" or host.startswith("127.") for host in hosts)
+    return {**LOOPBACK, "kind": "own_machine" if here else "network"}
+
+
+def default_name(plan: Plan) -> str:
+    """Of one checkpoint or several: the first one's, and a digest of the others' names."""
+    others = [str(path) for path in plan.paths[1:]]
+    more = hashlib.sha256("\n".join(others).encode()).hexdigest()[:6]
+    named = f"_and_{len(others)}_more_{more}" if others else ""
+    batch = f"_batch{plan.settings.batch}" if plan.settings.batch > 1 else ""
+    return f"{checkpoint_name(plan.paths[0])}{named}_{plan.settings.protocol}{batch}"
+
+
+def stop(number: int, frame: object) -> None:
+    """The parties are told to end when this process ends in an orderly way."""
+    print("error: stopped by a signal (SIGTERM); both parties have been ended", file=sys.stderr, flush=True)
+    sys.exit(143)
 
 
 def main(args: argparse.Namespace) -> None:
-    # The parties are told to end when this process ends in an orderly way.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    if args.estimate_only:
-        guess(args)
-    elif args.role:
-        {"client": ask, "server": serve}[args.role](args)
+    signal.signal(signal.SIGTERM, stop)
+    plan = settle(args)
+    if plan.estimate_only:
+        guess(plan)
+        return
+    check_engine(plan.engine_python)
+    if plan.role:
+        {"client": ask, "server": serve}[plan.role](plan)
     else:
-        compare(args)
+        compare(plan)
 
 
 if __name__ == "__main__":

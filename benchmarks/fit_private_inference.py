@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 from collections import defaultdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from helper.script import run_script
@@ -24,28 +25,38 @@ from helper import command_line
 from helper.errors import UserError
 from helper.files import replace_file
 from helper.text import table
-from private_inference.costs.estimate import CONSTANTS, group_of, rough_costs, sized_steps
+from private_inference.costs.estimate import CONSTANTS, rough_costs, sized_steps
 from private_inference.costs.measurement import load_subject
 from private_inference.costs.tables import read_costs
-from private_inference.engine.cost import Costs
+from private_inference.engine.cost import Costs, total
+from private_inference.engine.protocols import EngineSettings
+from private_inference.program.comparison import with_given_bits
+from private_inference.program.steps import Program
 
 # What a group's bytes, rounds and seconds may grow with.
 GROWS_WITH = {
     "linear": {
-        "upload": ("step", "windows", "weights", "outputs"),
-        "download": ("step", "windows", "weights", "outputs"),
-        "rounds": ("step",),
-        "seconds": ("step", "windows", "weights", "outputs", "macs"),
+        "upload": ("encrypted_up", "answer_up", "opened", "outputs"),
+        "download": ("encrypted_down", "answer_down", "opened", "outputs"),
+        "rounds": ("products", "step"),
+        "seconds": ("step", "polynomials", "rotations", "opened", "outputs", "macs"),
     },
-    "depthwise": dict.fromkeys(("upload", "download", "seconds"), ("step", "windows")) | {"rounds": ("step",)},
-    "relu": dict.fromkeys(("upload", "download"), ("comparisons",))
-    | {"rounds": ("step",), "seconds": ("step", "comparisons", "outputs")},
-    "max_pool": dict.fromkeys(("upload", "download"), ("comparisons",))
-    | {"rounds": ("depth",), "seconds": ("step", "comparisons")},
+    "elementwise": dict.fromkeys(("upload", "download", "seconds"), ("step", "multiplied")) | {"rounds": ("step",)},
+    **dict.fromkeys(
+        ("relu32", "relu64"),
+        dict.fromkeys(("upload", "download"), ("comparisons",))
+        | {"rounds": ("step",), "seconds": ("step", "comparisons", "outputs")},
+    ),
+    **dict.fromkeys(
+        ("max_pool32", "max_pool64"),
+        dict.fromkeys(("upload", "download"), ("comparisons",))
+        | {"rounds": ("depth",), "seconds": ("step", "comparisons")},
+    ),
     "affine": dict.fromkeys(("upload", "download", "seconds"), ("step", "outputs")) | {"rounds": ("step",)},
     "add": {"seconds": ("outputs",)},
-    "output": dict.fromkeys(("upload", "download", "rounds", "seconds"), ("step",)),
+    "output": dict.fromkeys(("upload", "download", "seconds"), ("step", "image")) | {"rounds": ("step",)},
     "average_pool": dict.fromkeys(("upload", "download", "seconds"), ("step", "outputs")) | {"rounds": ("step",)},
+    "correlations": dict.fromkeys(("upload", "download"), ("comparisons",)),
 }
 
 NEGLIGIBLE = 1e-6  # share of the largest cost that a term never exceeds: rounding of the fit
@@ -70,62 +81,87 @@ def fit(rows: np.ndarray, values: np.ndarray) -> np.ndarray:
     return np.where(found > NEGLIGIBLE * values.max(), found, 0) / scale
 
 
-def read_measured(paths: list[Path]) -> tuple[dict, dict[str, list]]:
-    """(the machine, {protocol: [(record, program)]}). Raises UserError for what was not measured on one machine."""
+@dataclass(frozen=True)
+class Measured:
+    """One network as it was measured: its program, how the engine was run, and what it cost."""
+
+    label: str
+    program: Program
+    settings: EngineSettings
+    costs: Costs
+
+
+def read_measured(paths: list[Path]) -> tuple[dict, dict[str, list[Measured]]]:
+    """(the machine, what was measured by protocol). Raises UserError for what was not measured on one machine."""
     found, machines = defaultdict(list), []
     for path in paths:
         results = read_costs(path)
         if results["link"]["kind"] != "loopback":
             raise UserError(f"{path}: measured over {results['link']['kind']}; constants come from loopback runs")
         machines.append(results["machine"])
+        engine = results["engine"]
+        settings = EngineSettings(engine["protocol"], batch=engine.get("batch", 1), set_up=engine.get("set_up"))
         for record in results["measured"]:
+            if "comparison" not in record:
+                raise UserError(f"{path}: measured before comparisons had a number of bits; measure it again")
             subject = load_subject(
                 Path(record["file"]), record["branch"], fused=record["fused"] is not None, save_dir=""
             )
             if subject.record["sha256"] != record["sha256"]:
                 raise UserError(f"{path}: {record['file']} has changed since; measure it again")
-            found[results["engine"]["protocol"]].append((record, subject.program))
+            program = with_given_bits(subject.program, record["comparison"])
+            found[engine["protocol"]].append(
+                Measured(record["label"], program, settings, Costs.from_json(record["costs"]))
+            )
     if any(machine != machines[0] for machine in machines):
         raise UserError("these files were measured on different machines; constants are those of one")
     return machines[0], found
 
 
-def equations(measured: list) -> dict[str, list]:
+def equations(measured: list[Measured]) -> dict[str, list]:
     """{group of steps: [(what the step's cost grows with, its cost)]}"""
     found = defaultdict(list)
-    for record, program in measured:
-        costs = Costs.from_json(record["costs"])
-        sized = sized_steps(program)
-        for (step, grows), cost in zip(sized, costs.steps[:-1], strict=True):
-            found[group_of(step)].append((grows, cost.at("warm")))
-        found["output"].append(({"step": 1}, costs.steps[-1].at("warm")))
+    for one in measured:
+        sized = sized_steps(one.program, one.settings)
+        for (_, group, grows), cost in zip(sized, one.costs.steps, strict=False):
+            found[group].append((grows, cost.at("warm")))
+        every = {"comparisons": sum(step.comparisons for step in one.costs.steps)}
+        ahead = total(step.at("warm") for step in one.costs.steps if step.kind == "correlations")
+        found["output"].append(({"step": 1 / one.settings.batch, "image": 1}, one.costs.steps[len(sized)].at("warm")))
+        if one.settings.protocol == "cheetah":
+            found["correlations"].append((every, ahead))
     return found
 
 
-def fitted(measured: list) -> dict:
+def fitted(measured: list[Measured]) -> dict:
     """The constants of one protocol."""
     constants: dict = {}
     for group, rows in equations(measured).items():
         for what, names in GROWS_WITH.get(group, {}).items():
-            matrix = np.array([[grows[name] for name in names] for grows, _ in rows], dtype=float)
+            matrix = np.array([[grows.get(name, 0) for name in names] for grows, _ in rows], dtype=float)
             values = np.array([getattr(cost, what) for _, cost in rows], dtype=float)
             found = dict(zip(names, fit(matrix, values).tolist(), strict=True))
             constants.setdefault(group, {})[what] = {
                 name: float(f"{value:.5g}") for name, value in found.items() if value
             }
+    once = defaultdict(list)
+    for one in measured:
+        if one.costs.set_up:
+            once[one.settings.set_up].append(one.costs.set_up)
+    if once:
+        constants["set_up"] = {name: asdict(total(costs).over(len(costs))) for name, costs in once.items()}
     return constants
 
 
-def check(measured: list, constants: dict) -> str:
+def check(measured: list[Measured], constants: dict) -> str:
     """Estimated over measured, for the bytes, rounds and seconds of whole networks."""
-    rows = [["network", "bytes", "rounds", "seconds", "of measured"]]
-    for record, program in measured:
-        estimated, actual = (
-            rough_costs(program, constants).total("cold"),
-            Costs.from_json(record["costs"]).total("warm"),
-        )
+    rows = [["network", "batch", "bytes", "rounds", "seconds", "of measured"]]
+    for one in measured:
+        estimated = rough_costs(one.program, constants, one.settings).total("warm")
+        actual = one.costs.total("warm")
         ratios = [getattr(estimated, what) / getattr(actual, what) for what in ("bytes", "rounds", "seconds")]
-        rows.append([record["label"], *(f"{ratio:.3f}" for ratio in ratios), f"{actual.seconds:.1f} s"])
+        figures = [f"{ratio:.3f}" for ratio in ratios]
+        rows.append([one.label, str(one.settings.batch), *figures, f"{actual.seconds:.1f} s"])
     return table(rows)
 
 

@@ -10,11 +10,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from private_inference.costs.tables import PART_TITLES, all_costs, is_local, link_in_words, whole
+from private_inference.costs.sentences import link_in_words
+from private_inference.costs.tables import PART_TITLES, all_costs, is_local, whole
 from private_inference.engine.cost import PARTS, Cost, Costs, StepCost, total
 from reporting.figure_style import PAGE, SERIES, literal, styled
 
-COLOURS = {"linear": SERIES[0], "relu": SERIES[1], "rest": SERIES[6]}
+COLOURS = {"linear": SERIES[0], "relu": SERIES[1], "rest": SERIES[6], "preparing": SERIES[3]}
 LABEL_WIDTH = 30  # characters of a line beside the bars
 MOST_LABELS = 60  # that fit beside each other below a page-wide figure
 
@@ -90,7 +91,7 @@ def groups_of(costs: Costs) -> list[list[StepCost]]:
     """The steps in which something is sent; every linear one begins a group."""
     groups: list[list[StepCost]] = []
     for step in costs.steps:
-        if is_local(step):
+        if is_local(step) or step.kind == "set_up":
             continue
         if step.part == "linear" or not groups:
             groups.append([])

@@ -8,7 +8,7 @@ import socket
 import tempfile
 from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from helper.machine import processor_name
@@ -27,8 +27,10 @@ from private_inference.costs.emulate import HOSTS, EmulatedLink
 from private_inference.costs.link import Network, estimate
 from private_inference.engine.cost import Costs
 from private_inference.engine.parties import Answer, Assignment, run_parties
+from private_inference.engine.protocols import EngineSettings
+from private_inference.program.comparison import with_bits
 from private_inference.program.fuse import fuse, fused_in_words
-from private_inference.program.plaintext import run
+from private_inference.program.plaintext import largest_compared, run
 from private_inference.program.public import digest
 from private_inference.program.steps import Program
 from private_inference.program.trace import build_program
@@ -110,13 +112,24 @@ def first_images(data: DatasetSpec, count: int, root: str, *, download: bool) ->
     return images, np.array([item["label"] for item in items]), source.classes
 
 
+def images_to_try(data: DatasetSpec, count: int, root: str, *, download: bool) -> np.ndarray:
+    """Up to `count` test images (N, 3, S, S), and some that reach further than pictures do; none without the data."""
+    try:
+        source = load_dataset(data, root, train=False, download=download)
+    except UserError:
+        return np.zeros(0, np.float32)
+    images, *_ = first_images(data, min(count, len(source)), root, download=False)
+    noise = np.random.default_rng(0).integers(0, 2, (8, *images.shape[1:])).astype(np.float32)
+    colours = np.array([[0, 0, 0], [1, 1, 1], [1, 0, 0], [0, 0, 1]], np.float32)[..., None, None]
+    return np.concatenate([images, noise, np.broadcast_to(colours, (4, *images.shape[1:]))])
+
+
 @dataclass(frozen=True, eq=False)
 class Bench:
-    """How measurements are made: engine, protocol, patience, and the link between the parties (None: loopback)."""
+    """How measurements are made: the engine, how it is run, and the link between the parties (None: loopback)."""
 
     python: Path
-    protocol: str
-    timeout: float
+    settings: EngineSettings
     emulated: Network | None = None
 
     def run(self, assignments: Sequence[Assignment], images: int | None = None) -> dict[str, Answer]:
@@ -132,17 +145,16 @@ class Bench:
                 if event["event"] == "linked":
                     bar.set_description("compiling")
                 elif event["event"] == "ready":
-                    bar.set_description("first image (cold)")
+                    bar.set_description("first images (cold)")
                 else:
                     bar.total = event["of"]
                     bar.set_description("inference")
                     bar.set_postfix({"seconds": f"{event['seconds']:.1f}"})
-                    bar.update()
+                    bar.update(event["batch"])
 
             return run_parties(
                 assignments,
-                protocol=self.protocol,
-                timeout=self.timeout,
+                settings=self.settings,
                 python=self.python,
                 folder=Path(folder),
                 follow=follow,
@@ -161,19 +173,32 @@ class Bench:
             secret = (subject.program, subject.about)
             server = Assignment("server", addresses[1], addresses[0], secret, prefix=prefixes[1])
             answer = self.run([client, server], len(images))["client"]
-        expected, found = run(subject.program, images), answer.logits
-        agreement = {
-            "images": len(images),
-            "same_class": int((found.argmax(1) == expected.argmax(1)).sum()),
-            "largest_logit_error": float(np.abs(found - expected).max()),
-            "right": int((found.argmax(1) == labels).sum()),
-        }
-        return measured(answer) | {"agreement": agreement}
+        return measured(answer) | {"agreement": agreement(answer.logits, run(subject.program, images), labels)}
+
+
+def agreement(found: np.ndarray, expected: np.ndarray, labels: np.ndarray) -> dict:
+    """How logits (N, classes) agree with PyTorch's; images of another class with how near PyTorch's two best are."""
+    classes, best = found.argmax(1), np.sort(expected, axis=1)
+    unlike = np.flatnonzero(classes != expected.argmax(1))
+    return {
+        "images": len(found),
+        "same_class": len(found) - len(unlike),
+        "largest_logit_error": float(np.abs(found - expected).max()),
+        "right": int((classes == labels).sum()),
+        "other_class": [{"image": int(image), "margin": float(best[image, -1] - best[image, -2])} for image in unlike],
+    }
 
 
 def measured(answer: Answer) -> dict:
     """What one party alone can say. Agreement with PyTorch is for whoever has images and weights: here, neither."""
-    return {key: answer.result[key] for key in ("digest", "setup_seconds", "costs")} | {"agreement": None}
+    known = ("digest", "setup_seconds", "costs", "comparison", "batch")
+    return {key: answer.result[key] for key in known} | {"agreement": None}
+
+
+def compared_in(subject: Subject, bits: int, images: np.ndarray) -> Subject:
+    """The subject, each of its layers comparing in `bits` where all `images`, run in the clear, allow it."""
+    largest = largest_compared(subject.program, images) if bits == 32 and len(images) else {}
+    return replace(subject, program=with_bits(subject.program, bits, largest))
 
 
 def estimates(record: dict, networks: Sequence[Network]) -> dict:

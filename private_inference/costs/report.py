@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 from time import perf_counter
 
 from helper.machine import versions
 
 from helper.files import lock_folder, replace_file, write_json
-from helper.run_folder import plain_arguments
 from private_inference.costs.figure import cost_figure, layer_figure
 from private_inference.costs.measurement import this_machine
+from private_inference.costs.sentences import sentences
 from private_inference.costs.tables import (
     FILE_NAME,
     SCHEMA,
@@ -19,9 +18,8 @@ from private_inference.costs.tables import (
     costs_csv,
     layer_table,
     read_costs,
-    sentences,
 )
-from private_inference.engine.protocols import describe_protocol
+from private_inference.engine.protocols import EngineSettings
 from reporting.figure_style import save_figures
 
 
@@ -31,29 +29,27 @@ class CostReport:
     Raises UserError where another process writes there, and for a file of that name that is none of ours.
     """
 
-    def __init__(self, args: argparse.Namespace, link: dict, name: str):
+    def __init__(
+        self, folder: Path, settings: EngineSettings, images: int | None, link: dict, *, recorded: dict, again: bool
+    ):
         self.started = perf_counter()
-        self.folder = Path(args.save_dir, "private_inference", args.run_name or name)
+        self.folder = folder
         self._lock = lock_folder(self.folder)
         self.results = {
             "schema": SCHEMA,
-            "engine": {"name": "SPU", **describe_protocol(args.protocol)},
+            "engine": {"name": "SPU", **settings.described(), "batch": settings.batch, "threads": settings.threads},
             "machine": this_machine(),
             "link": link,
-            "images": args.images,
+            "images": images,
             "measured": [],
             "versions": versions(),
-            "args": {
-                **plain_arguments(vars(args)),
-                "path": [str(path) for path in args.path or ()],
-                "network": [link.name for link in args.network],
-            },
+            "args": recorded,
         }
         self._earlier, self._in_the_way = {}, False
         if (self.folder / FILE_NAME).is_file():
             found = read_costs(self.folder / FILE_NAME)
             same = all(found[key] == self.results[key] for key in ("engine", "machine", "link", "images"))
-            self._in_the_way = args.again or not same
+            self._in_the_way = again or not same
             if not self._in_the_way:
                 self._earlier = {_key(record): record for record in found["measured"]}
 

@@ -19,9 +19,14 @@ from reporting.tables import METRICS
 
 SCHEMA = "rlnet-private-inference-1"
 FILE_NAME = "private_inference.json"
-PART_TITLES = {"linear": "linear layers", "relu": "ReLUs", "rest": "rest (pooling, logits)"}
+PART_TITLES = {
+    "linear": "linear layers",
+    "relu": "ReLUs",
+    "rest": "rest (pooling, logits)",
+    "preparing": "preparing (correlations)",
+}
 STATE_TITLES = {"cold": "first image (cold)", "warm": "later images (warm)"}
-ACCURACY_SOURCES = {"validation": "validation", "training": "the training run's own evaluation"}
+ACCURACY_SOURCES = {"validation": "validation", "training": "the training run's own evaluation (its held-out images)"}
 CSV_COLUMNS = (
     *("file", "model", "relus_kept", "protocol", "layer", "kind", "part", "comparisons", "state"),
     *("upload_bytes", "download_bytes", "rounds", "seconds"),
@@ -59,7 +64,7 @@ def layer_table(measured: dict) -> str:
         return sum(step.comparisons for step in costs.steps if part in (None, step.part))
 
     for step in costs.steps:
-        if not is_local(step):
+        if not is_local(step) and step.kind != "set_up":
             add(step.layer, in_words(step.kind), step.comparisons, step.at(state))
     if local := [step for step in costs.steps if is_local(step)]:
         kinds = ", ".join(dict.fromkeys(in_words(step.kind) for step in local))
@@ -71,10 +76,13 @@ def layer_table(measured: dict) -> str:
     rows.append(blank)
     for each in costs.states:
         add(f"total, {STATE_TITLES[each]}", "", compared_by(), costs.total(each))
+    if costs.set_up:
+        add("of which set up once, for all images", "", 0, costs.set_up)
     relus = measured["relus"]
     share = 100 * relus["kept"] / relus["total"]
     head = f"{measured['label']}: {relus['kept']:,} of {relus['total']:,} ReLUs ({share:.1f} %), {measured['file']}"
-    unit = "the mean of all images but the first" if state == "warm" else "the only image that was run"
+    some = "image" if measured.get("batch", 1) == 1 else f"batch of {measured['batch']}"
+    unit = f"the mean of all but the first {some}" if state == "warm" else f"the only {some} that was run"
     return f"{head}\nPer image, up from the client and down to it; layers and parts: {unit}.\n{table(rows)}"
 
 
@@ -96,6 +104,9 @@ def comparison_table(results: dict) -> str:
         add(title, lambda _, cost, part=part: cost.part(part, state).bytes, megabytes)
     add("total MB", lambda _, cost: cost.total(state).bytes, megabytes)
     add("rounds", lambda _, cost: cost.total(state).rounds, whole)
+    if any(cost.set_up for cost in costs):
+        add("set-up MB", lambda _, cost: cost.set_up and cost.set_up.bytes, megabytes)
+        add("set-up s", lambda _, cost: cost.set_up and cost.set_up.seconds, percent)
     add("cold s", seconds("cold"), percent)
     add("warm s", seconds("warm"), percent)
     networks = dict.fromkeys(network_of(found) for measured in every for found in measured["estimates"])
@@ -164,95 +175,6 @@ def costs_csv(results: dict) -> str:
             for state in costs.states:
                 writer.writerow((*named, *about, state, *map(plain, step.at(state).values())))
     return text.getvalue()
-
-
-def sentences(results: dict) -> list[str]:
-    """What a reader must know before comparing the figures with others."""
-    engine, machine, every = results["engine"], results["machine"], results["measured"]
-    found = []
-    if engine["dealer"]:
-        found.append(
-            f"A trusted dealer made the triples ({engine['protocol']}), so all figures are the online cost only; the "
-            "offline phase is not measured. The dealer is part of the client's process here: for measuring, not for "
-            "keeping weights from a curious client."
-        )
-    setup = sorted(measured["setup_seconds"] for measured in every)
-    spread = f"{setup[0]:.1f}" if setup[0] == setup[-1] else f"{setup[0]:.1f} to {setup[-1]:.1f}"
-    before = f"What comes before the first image (connecting, compiling), {spread} s, is in neither."
-    if all_costs(results)[1] == "warm":
-        found.append(
-            "Cold is the first image, which includes what the parties set up once; warm is the mean of the other "
-            f"{results['images'] - 1:,}. {before}"
-        )
-    else:
-        found.append(
-            "Only one image was run, so all figures are cold: they include what the parties set up once. "
-            + before.replace("in neither", "not in them")
-        )
-    found.append(
-        "Bytes and rounds are exact; seconds vary from run to run on a shared machine "
-        f"({machine['processor']}, {machine['cores']} cores)."
-    )
-    found.append(f"Seconds were measured over {link_in_words(results['link'])}.")
-    found.append(fused_in_words(every))
-    return [*found, *relu_sentences(results)]
-
-
-def fused_in_words(every: Sequence[dict]) -> str:
-    if any(measured["fused"] is None for measured in every):
-        return "Linear layers were left as they are (--no_fuse)."
-    fused = {measured["label"]: "; ".join(measured["fused"]) for measured in every}
-    if not any(fused.values()):
-        return "No linear layers were fused: nowhere would one in the place of two have been exact and cheaper."
-    if len(set(fused.values())) == 1:
-        return f"Linear layers made one: {next(iter(fused.values()))}."
-    return "Linear layers made one: " + ". ".join(f"{label}: {words or 'none'}" for label, words in fused.items()) + "."
-
-
-def relu_sentences(results: dict) -> list[str]:
-    """What fewer ReLUs save, and what one costs."""
-    costs, state = all_costs(results)
-    rows = [
-        (measured["relus"]["kept"], cost.part("relu", state).bytes, cost.total(state).bytes, measured)
-        for measured, cost in zip(results["measured"], costs, strict=True)
-    ]
-    found = []
-    most, fewest = max(rows, key=lambda row: row[0]), min(rows, key=lambda row: row[0])
-    if most[0] > fewest[0]:
-        relus, relu_bytes, bytes_in_all = (ratio_in_words(a, b) for a, b in zip(most[:3], fewest[:3], strict=True))
-        (old, network), (new, other) = (
-            (row["label"], (row["dataset"], row["relus"]["total"])) for row in (most[3], fewest[3])
-        )
-        unlike = "" if network == other else "; they are different networks, so the ReLUs are not all that differs"
-        found.append(
-            f"{new} against {old}: {relus} ReLUs, {relu_bytes} ReLU bytes, {bytes_in_all} bytes in all{unlike}."
-        )
-    each = sorted(relu_bytes / kept for kept, relu_bytes, *_ in rows if kept)
-    if each and each[0] == each[-1]:
-        found.append(f"ReLU bytes per kept ReLU: {each[0]:.1f}" + (", the same in all." if len(each) > 1 else "."))
-    elif each:
-        apart = 100 * (each[-1] / each[0] - 1)
-        found.append(f"ReLU bytes per kept ReLU: {each[0]:.1f} to {each[-1]:.1f}, {apart:.1f} % apart at most.")
-    return found
-
-
-def ratio_in_words(before: float, after: float) -> str:
-    """'1.3 times fewer', 'as many' where that rounds to one, 'no' where nothing is left."""
-    if not after or not before:
-        return "as many" if before == after else "no" if before else "more"
-    ratio = before / after
-    if 1 / 1.05 < ratio < 1.05:
-        return "about as many"
-    return f"{ratio:.1f} times fewer" if ratio > 1 else f"{1 / ratio:.1f} times more"
-
-
-def link_in_words(link: dict) -> str:
-    """'loopback (both parties on one machine)'; 'an emulated link, wan (100 Mbit/s, 40 ms round trip)'."""
-    if link["kind"] == "loopback":
-        return "loopback (both parties on one machine)"
-    words = {"emulated": "an emulated link", "network": "a network between the parties"}[link["kind"]]
-    speed = speed_in_words(link["bandwidth"], link["rtt"])
-    return words + (f", {link['name']}" if link["name"] else "") + (f" ({speed})" if speed else "")
 
 
 def in_words(kind: str) -> str:

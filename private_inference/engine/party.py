@@ -166,10 +166,11 @@ def agree_on_program(link: Link, job: Job) -> tuple[Program, dict]:
     said = [understood(text) for text in link.all_gather(json.dumps({"digest": mine, "refused": refused}))]
     if refused:
         raise Disagreement(
-            f"the server's program has the digest {mine}, --digest asks for {job.digest}; nothing was sent"
+            f"the server's program has the digest {mine}, {job.digest} was expected; nothing was sent. "
+            f"If its owner says that it has changed: --digest {mine}"
         )
     if said[CLIENT].get("refused"):
-        raise Disagreement(f"the client does not agree to this program (its --digest is not {mine})")
+        raise Disagreement(f"the client does not agree to this program (it expects another digest than {mine})")
     digests = [party.get("digest") for party in said]
     if digests[CLIENT] != digests[SERVER]:
         raise Disagreement(

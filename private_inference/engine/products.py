@@ -18,6 +18,7 @@ from functools import lru_cache
 
 import numpy as np
 
+from private_inference.engine.protocols import EngineSettings
 from private_inference.program.steps import Program, Step, shapes
 
 # Prices that layouts are compared by, in seconds: a round and a byte of a wide-area link (40 ms, 100 Mbit/s), and what
@@ -167,20 +168,20 @@ def chosen(found: Geometry, depthwise: bool, protocol: str, batch: int) -> Layou
     return min(possible, key=lambda layout: seconds(load(found, layout, protocol), protocol))
 
 
-def layout_of(step: Step, known: Mapping[str, tuple[int, ...]], batch: int, protocol: str) -> Layout:
+def layout_of(step: Step, known: Mapping[str, tuple[int, ...]], settings: EngineSettings) -> Layout:
     """How to compute a conv or linear step; `known` are the shapes of all values."""
-    if step.kind == "linear":
-        return Layout("windows")
-    found = geometry(step, known[step.inputs[0]], known[step.output], batch)
-    return chosen(found, is_depthwise(step), protocol, batch)
+    if step.kind == "linear" or not settings.layouts:
+        return Layout("elementwise" if is_depthwise(step) else "windows")
+    found = geometry(step, known[step.inputs[0]], known[step.output], settings.batch)
+    return chosen(found, is_depthwise(step), settings.protocol, settings.batch)
 
 
-def laid_out(program: Program, batch: int, protocol: str) -> Program:
+def laid_out(program: Program, settings: EngineSettings) -> Program:
     """The same program, its convolutions with the setting 'layout' and with weights merged into what that takes."""
     known, changes = shapes(program), {}
     for step in program.steps:
         if step.kind == "conv":
-            layout = layout_of(step, known, batch, protocol)
+            layout = layout_of(step, known, settings)
             groups = step.settings["groups"]
             weight = merge_groups(step.arrays["weight"], groups, layout.merged)
             settings = {**step.settings, "groups": groups // layout.merged, "layout": layout}

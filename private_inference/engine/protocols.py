@@ -28,6 +28,7 @@ class EngineSettings:
     threads     of one party's engine
     timeout     seconds without an answer after which the other party is given up
     tls         paths of this party's certificate, its key, and the certificate authority that both trust
+    layouts     whether products are chosen by price (engine/products.py); else each is as the engine has it
     """
 
     protocol: str = "cheetah"
@@ -37,6 +38,7 @@ class EngineSettings:
     threads: int = 1
     timeout: float = 120
     tls: tuple[str, str, str] | None = None
+    layouts: bool = True
 
     def described(self) -> dict:
         """What changes a figure or must be the same on both sides, plain JSON values."""
@@ -47,6 +49,7 @@ class EngineSettings:
             **PROTOCOLS[self.protocol],
             "comparison": self.comparison,
             "set_up": self.set_up,
+            "layouts": self.layouts,
             "tls": self.tls is not None,
         }
 

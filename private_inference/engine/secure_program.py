@@ -36,7 +36,7 @@ class SecureProgram:
 
     def __init__(self, party: Party, program: Program, settings: EngineSettings):
         self.party = party
-        self.program = program = laid_out(program, settings.batch, settings.protocol)
+        self.program = program = laid_out(program, settings)
         self.batch = settings.batch
         self.compared = {layer: count for layer, _, count in comparisons(program)}
         if any(step.settings.get("bits") == 32 for step in program.steps):

@@ -35,6 +35,16 @@ def with_bits(program: Program, bits: int, largest: Mapping[str, float]) -> Prog
     return program.replaced(changes)
 
 
+def with_given_bits(program: Program, bits: Mapping[str, int]) -> Program:
+    """The same program, its layers comparing as `comparison_bits` has said."""
+    changes = {
+        step.output: [replace(step, settings={**step.settings, "bits": bits.get(step.layer, 64)})]
+        for step in program.steps
+        if step.kind in COMPARING
+    }
+    return program.replaced(changes)
+
+
 def comparison_bits(program: Program) -> dict[str, int]:
     """Layer: the bits that it compares in."""
     return {step.layer: step.settings.get("bits", 64) for step in program.steps if step.kind in COMPARING}

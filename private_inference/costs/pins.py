@@ -1,0 +1,34 @@
+"""The public programs that a client has met: a server that has another one next time is refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from helper.errors import UserError
+from helper.files import write_json
+
+
+class PinnedPrograms:
+    """save/private_inference/known_programs.json: {address of a server: digest of its public program}."""
+
+    def __init__(self, save_dir: str):
+        self.path = Path(save_dir, "private_inference", "known_programs.json")
+        self._known: dict[str, str] = {}
+        if self.path.is_file():
+            try:
+                self._known = dict(json.loads(self.path.read_text()))
+            except ValueError as error:
+                raise UserError(f"{self.path}: no list of known programs; remove it to begin a new one") from error
+
+    def digest_of(self, address: str) -> str | None:
+        """The digest to expect there; None where this server was never met."""
+        return self._known.get(address)
+
+    def pin(self, address: str, digest: str) -> bool:
+        """Expect this digest there from now on; returns whether another one, or none, was expected before."""
+        if self._known.get(address) == digest:
+            return False
+        self._known[address] = digest
+        write_json(self.path, self._known)
+        return True

@@ -1,0 +1,39 @@
+"""What one run of private inference does: settled once, before any work."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from private_inference.costs.link import Network
+from private_inference.engine.protocols import EngineSettings
+
+
+@dataclass(frozen=True)
+class Plan:
+    """`recorded` are the options as they were given; `emulated` is the link to measure over, `networks` to estimate."""
+
+    paths: tuple[Path, ...]
+    branch: int
+    fuse: bool
+    images: int
+    settings: EngineSettings
+    engine_python: Path
+    networks: tuple[Network, ...]
+    emulated: Network | None
+    estimate_only: bool
+    role: str | None
+    listen: str | None
+    peer: str | None
+    digest: str | None
+    dataset: str | None
+    data_root: str
+    download: bool
+    save_dir: str
+    run_name: str | None
+    again: bool
+    recorded: Mapping[str, object]
+
+    def folder(self, name: str) -> Path:
+        return Path(self.save_dir, "private_inference", self.run_name or name)
