@@ -191,9 +191,7 @@ def ask(plan: Plan) -> None:
     client = Assignment("client", plan.listen, plan.peer, images, plan.digest or pins.digest_of(plan.peer))
     answer = bench.run([client], plan.images)["client"]
     if pins.pin(plan.peer, answer.result["digest"]):
-        print(
-            f"the program of {plan.peer}, {answer.result['digest']}, is the one to expect there from now on: {pins.path}"
-        )
+        print(f"from now on {plan.peer} is expected to have the program {answer.result['digest']} ({pins.path})")
     known = unmeasured(answer.result["about"]) | {"file": f"a network of {plan.peer}, which keeps its weights"}
     report.add(known | measured(answer))
     report.finish()

@@ -1,10 +1,10 @@
 """The secure engine used naively against how this repository uses it: the same weights, one run, turn by turn.
 
-    python -m benchmarks.bench_private --path zoo:cifar10_resnet20_25pct --protocol cheetah semi2k --links loopback lan wan
+    python -m benchmarks.bench_private --path zoo:cifar10_resnet20_25pct --protocol cheetah semi2k --links loopback wan
 
-naive compares the whole map of every ReLU layer, kept or not, in 64 bits, one image after the other, in one thread, each
-convolution as the engine has it. What masks keep would then be chosen from both maps, alone and for nothing. Links other
-than loopback are emulated, which needs root. Bytes and rounds are exact; seconds compare within one run only.
+naive compares the whole map of every ReLU layer, kept or not, in 64 bits, one image after the other, in one thread,
+each convolution as the engine has it. What masks keep would then be chosen from both maps, alone and for nothing.
+Links other than loopback are emulated, which needs root. Bytes and rounds are exact; seconds compare within one run.
 """
 
 from __future__ import annotations

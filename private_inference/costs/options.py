@@ -50,8 +50,8 @@ def add_options(parser: command_line.Parser) -> None:
         type=int,
         choices=(32, 64),
         default=32,
-        help="bits that secure comparisons are made in; 32 costs half of 64, and is taken only for layers whose values, "
-        "on images tried in the clear, stay 16 times below its bound of 8,192 (default: 32)",
+        help="bits that secure comparisons are made in; 32 costs half of 64, and is taken only for layers whose "
+        "values, on images tried in the clear, stay 16 times below its bound of 8,192 (default: 32)",
     )
     parser.add_argument(
         "--set_up",
@@ -104,8 +104,8 @@ def add_options(parser: command_line.Parser) -> None:
     group.add_argument(
         "--digest",
         metavar="HEX",
-        help="client: agree to the public program of this digest and no other (default: the one that --peer had when it "
-        "was first met, as SAVE_DIR/private_inference/known_programs.json keeps)",
+        help="client: agree to the public program of this digest and no other (default: the one that --peer had when "
+        "it was first met, as SAVE_DIR/private_inference/known_programs.json keeps)",
     )
     group.add_argument(
         "--tls",

@@ -21,6 +21,7 @@ import socket
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -271,6 +272,10 @@ def main(path: str) -> None:
             f"the other party at {job.peer} did not answer within {job.settings.timeout:g} s (--timeout), "
             f"or the engine failed: {reason(error)}"
         )
+    except Exception:  # a mistake of ours; returning would wait for the engine's threads
+        traceback.print_exc()
+        sys.stderr.flush()
+        os._exit(1)
     # Not by returning: the engine's threads may outlive the link, and everything is written.
     sys.stdout.flush()
     os._exit(0)

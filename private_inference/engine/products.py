@@ -184,8 +184,8 @@ def laid_out(program: Program, settings: EngineSettings) -> Program:
             layout = layout_of(step, known, settings)
             groups = step.settings["groups"]
             weight = merge_groups(step.arrays["weight"], groups, layout.merged)
-            settings = {**step.settings, "groups": groups // layout.merged, "layout": layout}
-            changes[step.output] = [replace(step, arrays={**step.arrays, "weight": weight}, settings=settings)]
+            known_by = {**step.settings, "groups": groups // layout.merged, "layout": layout}
+            changes[step.output] = [replace(step, arrays={**step.arrays, "weight": weight}, settings=known_by)]
     return program.replaced(changes)
 
 
