@@ -22,15 +22,13 @@ from support.cost_examples import (
 )
 
 from helper.errors import UserError
+from private_inference.costs.sentences import link_in_words, ratio_in_words, sentences
 from private_inference.costs.tables import (
     SCHEMA,
     comparison_table,
     costs_csv,
     layer_table,
-    link_in_words,
-    ratio_in_words,
     read_costs,
-    sentences,
 )
 from private_inference.engine.cost import PARTS, Cost, Costs, StepCost, part_of, settle_rounds
 from private_inference.program.steps import KINDS

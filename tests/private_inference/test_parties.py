@@ -12,6 +12,7 @@ import sys
 import textwrap
 import time
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -21,9 +22,11 @@ from support.running import ROOT
 from helper.errors import UserError
 from private_inference.engine import parties
 from private_inference.engine.parties import Answer, Assignment, check_engine, run_parties
+from private_inference.engine.protocols import EngineSettings
 from private_inference.program.npz_file import load_program
 from private_inference.program.steps import INPUT, Program, Step
 
+SETTINGS = EngineSettings("semi2k", set_up=None, timeout=9)
 IMAGES = np.random.default_rng(0).random((2, 3, 4, 4), dtype=np.float32)
 WEIGHT = np.random.default_rng(1).standard_normal((5, 48), dtype=np.float32)
 STEPS = (
@@ -100,7 +103,7 @@ def run(
     """These parties, in a new folder beside the stub."""
     assignments = [Assignment(role, "127.0.0.1:1", "127.0.0.1:2", SECRETS[role]) for role in roles]
     folder = python.parent / "work"
-    return run_parties(assignments, protocol="semi2k", timeout=9, python=python, folder=folder, follow=follow)
+    return run_parties(assignments, settings=SETTINGS, python=python, folder=folder, follow=follow)
 
 
 # --- What each is given, and says -----------------------------------------------------------------------------------
@@ -120,7 +123,7 @@ def test_each_party_is_given_its_own_secret_and_no_more(stub) -> None:
         result = answers[role].result
         assert result["found"]["."] == 0o700
         assert result["argv"][:2] == ["-m", "private_inference.engine.party"]
-        expected = {"listen": "127.0.0.1:1", "peer": "127.0.0.1:2", "protocol": "semi2k", "timeout": 9, "digest": None}
+        expected = {"listen": "127.0.0.1:1", "peer": "127.0.0.1:2", "settings": asdict(SETTINGS), "digest": None}
         assert result["job"] == {**expected, "role": role, "folder": str(path.parent / "work" / role)}
         assert stat.S_IMODE((path.parent / "work" / role).stat().st_mode) == 0o700
     # By content too: nothing of one's secret lies in the other's folder, whatever it is called.
@@ -154,7 +157,7 @@ def test_a_prefix_comes_before_the_command_of_its_party_alone(stub, tmp_path) ->
         Assignment("server", "b:2", "a:1", SECRETS["server"]),
     ]
     answers = run_parties(
-        assignments, protocol="semi2k", timeout=9, python=stub(said, said), folder=tmp_path / "work", follow=print
+        assignments, settings=SETTINGS, python=stub(said, said), folder=tmp_path / "work", follow=print
     )
     assert {role: answer.result for role, answer in answers.items()} == {"client": "left", "server": None}
 
@@ -256,9 +259,7 @@ def test_none_is_left_behind_when_the_other_cannot_be_started(stub, tmp_path, st
         Assignment("server", "b:2", "a:1", SECRETS["server"], prefix=(str(tmp_path / "nowhere"),)),
     ]
     with pytest.raises(OSError, match="nowhere"):
-        run_parties(
-            assignments, protocol="semi2k", timeout=9, python=stub(HANGS), folder=tmp_path / "work", follow=print
-        )
+        run_parties(assignments, settings=SETTINGS, python=stub(HANGS), folder=tmp_path / "work", follow=print)
     assert [process.returncode for process in started] == [-signal.SIGKILL]
 
 

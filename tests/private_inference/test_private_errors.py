@@ -26,6 +26,7 @@ from measure_private_inference import main, parse_args
 from models.restore import describe_model
 from private_inference.costs.measurement import Bench, free_ports, load_subject
 from private_inference.engine.parties import ENGINE_PYTHON, Assignment
+from private_inference.engine.protocols import EngineSettings, settle_set_up
 
 APART = "--listen 127.0.0.1:9500 --peer 127.0.0.1:9501"
 PATIENCE = 90  # seconds, many times what any of these takes: whoever is not done by then hangs
@@ -81,7 +82,12 @@ def refused(capsys, tmp_path) -> Iterator[Callable[[str], str]]:
         ("--role client " + APART, "--role client takes --dataset"),
         ("--role server " + APART, "--path: name the checkpoint"),
         ("--path {masked} {full} --role server " + APART, "--path: name the checkpoint"),
-        ("--path {masked} --role server --digest abc " + APART, "--dataset and --digest are the client's"),
+        ("--path {masked} --role server --digest abc " + APART, "and --digest are the client's"),
+        ("--path {masked} --role server --batch 2 " + APART, "--batch and --digest are the client's"),
+        ("--path {masked} --images 3 --batch 2", "--images 3 is no multiple of --batch 2"),
+        ("--path {masked} --comparison 16", "invalid choice: 16"),
+        ("--path {masked} --tls a b c", "--tls: only with --role"),
+        ("--role client --dataset digits --tls a b c " + APART, "--tls: a, b, c: no such file"),
         ("--path {masked} --role server --emulate --network lan " + APART, "run on one machine, without --role"),
         ("--role client --dataset digits --listen 9500 --peer a:1", "'9500' is no address; write host:port"),
         ("--role client --dataset digits --listen a:1 --peer a:0", "'a:0' is no address"),
@@ -120,6 +126,10 @@ def tell(found: dict[str, str], bench: Bench, assignment: Assignment) -> None:
         found[assignment.role] = str(error)
 
 
+def bench(protocol: str) -> Bench:
+    return Bench(ENGINE_PYTHON, EngineSettings(protocol, set_up=settle_set_up(protocol, "auto", 0), timeout=60))
+
+
 def disagree(files: Files, protocols: tuple[str, str], asked: str | None = None) -> tuple[dict[str, str], str]:
     """What client and server, each started alone, complain about; the digest of the server's program."""
     subject = load_subject(files["masked"], BRANCH, fused=True, save_dir="save")
@@ -131,7 +141,7 @@ def disagree(files: Files, protocols: tuple[str, str], asked: str | None = None)
     ]
     found: dict[str, str] = {}
     threads = [
-        threading.Thread(target=tell, args=(found, Bench(ENGINE_PYTHON, protocol, 60), assignment), daemon=True)
+        threading.Thread(target=tell, args=(found, bench(protocol), assignment), daemon=True)
         for protocol, assignment in zip(protocols, assignments, strict=True)
     ]
     for thread in threads:
@@ -148,8 +158,9 @@ def test_a_client_that_asks_for_another_program(files) -> None:
     asked = "0" * 64
     found, own = disagree(files, ("semi2k", "semi2k"), asked)
     assert found == {
-        "client": f"client: the server's program has the digest {own}, --digest asks for {asked}; nothing was sent",
-        "server": f"server: the client does not agree to this program (its --digest is not {own})",
+        "client": f"client: the server's program has the digest {own}, {asked} was expected; nothing was sent. "
+        f"If its owner says that it has changed: --digest {own}",
+        "server": f"server: the client does not agree to this program (it expects another digest than {own})",
     }
 
 
@@ -168,13 +179,14 @@ OTHER_VERSION = """
 import json, sys
 from helper.errors import UserError
 from private_inference.engine.party import Job, agree
+from private_inference.engine.protocols import EngineSettings
 
 class Link:
     def all_gather(self, mine):
         said = json.loads(mine)
         return [mine, json.dumps({**said, sys.argv[1]: sys.argv[2]})]
 
-job = Job("client", "a:1", "b:2", "cheetah", 1.0, ".")
+job = Job("client", "a:1", "b:2", ".", EngineSettings("cheetah"))
 try:
     agree(Link(), job, 3)
 except UserError as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -21,19 +22,20 @@ from private_inference.costs.link import Network
 from private_inference.costs.measurement import load_subject
 from private_inference.costs.tables import SCHEMA
 from private_inference.engine.cost import Costs
-from private_inference.engine.protocols import PROTOCOLS
+from private_inference.engine.protocols import PROTOCOLS, SET_UPS, EngineSettings, settle_set_up
+from private_inference.program.comparison import with_bits
 from private_inference.program.steps import INPUT, Program, Step
 from private_inference.program.trace import build_program
 
 # Round numbers, in powers of two: sums are exact.
 CONSTANTS = {
     "linear": {
-        "upload": {"step": 1024.0, "windows": 2.0, "weights": 1.0},
-        "download": {"outputs": 4.0},
-        "rounds": {"step": 2.0},
+        "upload": {"opened": 2.0},
+        "download": {"opened": 1.0, "outputs": 4.0},
+        "rounds": {"products": 1.0, "step": 1.0},
         "seconds": {"step": 0.125, "macs": 2.0**-20},
     },
-    "relu": {
+    "relu64": {
         "upload": {"comparisons": 64.0},
         "download": {"comparisons": 32.0},
         "rounds": {"step": 8.0},
@@ -41,8 +43,9 @@ CONSTANTS = {
     },
     "add": {"seconds": {"outputs": 2.0**-16}},
     "average_pool": {"upload": {"outputs": 4.0}, "download": {"outputs": 2.0}, "rounds": {"step": 1.0}},
-    "output": {"download": {"step": 128.0}, "rounds": {"step": 1.0}},
+    "output": {"download": {"image": 128.0}, "rounds": {"step": 1.0}},
 }
+SETTINGS = EngineSettings("semi2k", set_up=None)
 MACHINE = {"processor": "an abacus", "cores": 1, "system": "sand"}
 
 
@@ -56,15 +59,16 @@ def program_of(path: Path) -> Program:
 
 
 def test_a_network_costs_the_sum_of_its_steps(files) -> None:
-    costs = rough_costs(program_of(files["masked"]), CONSTANTS)
+    costs = rough_costs(program_of(files["masked"]), CONSTANTS, SETTINGS)
     layers = {step.layer: step for step in costs.steps}
     assert EMPTY not in layers
-    # 16 maps of 32x32 out of 3 of that size, through 3x3.
+    # 16 maps of 32x32 out of 3 of that size, padded, through 3x3, every position times all taps.
     conv, outputs, weights = layers["conv1"].cold, 16 * 1024, 16 * 27
-    assert (conv.upload, conv.download) == (1024 + 2 * 1024 * 27 + weights, 4 * outputs)
-    assert (conv.rounds, conv.seconds) == (2, 0.125 + 1024 * weights / 2**20)
+    opened = 34 * 34 * 3 + weights
+    assert (conv.upload, conv.download) == (2 * opened, opened + 4 * outputs)
+    assert (conv.rounds, conv.seconds) == (2, 0.125 + 34 * 34 * weights / 2**20)
     assert layers["add"].cold.seconds == outputs / 2**16
-    assert layers["fc"].cold.upload == 1024 + 2 * 64 + 640
+    assert layers["fc"].cold.upload == 2 * (64 + 640)
 
     counts = [count.kept for count in relu_counts(files.models["masked"]) if count.kept]
     relu = costs.part("relu", "cold")
@@ -90,11 +94,11 @@ def test_a_kind_that_was_never_measured_is_named_and_not_free(files) -> None:
     program = program_of(files["masked"])
     without = {group: per for group, per in CONSTANTS.items() if group != "average_pool"}
     with pytest.raises(UserError, match="no constants for 'average_pool' steps such as avgpool"):
-        rough_costs(program, without)
+        rough_costs(program, without, SETTINGS)
     three = np.ones((3, 1, 1), np.float32)
     scaled = Step("affine", (INPUT,), "z", "norm", {"scale": three, "bias": three})
     with pytest.raises(UserError, match="no constants for 'affine' steps such as norm"):
-        rough_costs(Program((3, 8, 8), (scaled,)), CONSTANTS)
+        rough_costs(Program((3, 8, 8), (scaled,)), CONSTANTS, SETTINGS)
 
 
 def measured_with(constants: dict, *paths: Path, kind: str = "loopback", machine: dict = MACHINE) -> dict:
@@ -102,10 +106,10 @@ def measured_with(constants: dict, *paths: Path, kind: str = "loopback", machine
     records = []
     for path in paths:
         subject = load_subject(path, BRANCH, fused=True, save_dir="")
-        steps = rough_costs(subject.program, constants).steps
-        costs = Costs(tuple(replace(step, cold=step.cold + step.cold, warm=step.cold) for step in steps))
-        records.append({**subject.record, "costs": costs.as_json()})
-    engine, link = {"protocol": "semi2k"}, {"kind": kind}
+        steps = rough_costs(subject.program, constants, SETTINGS).steps
+        costs = Costs(tuple(replace(step, cold=step.cold + step.cold) for step in steps))
+        records.append({**subject.record, "comparison": {}, "costs": costs.as_json()})
+    engine, link = {"protocol": "semi2k", "batch": 1, "set_up": None}, {"kind": kind}
     return {"schema": SCHEMA, "machine": machine, "engine": engine, "link": link, "measured": records}
 
 
@@ -127,7 +131,9 @@ def test_constants_are_found_again(files, tmp_path, capsys) -> None:
     for path in (files["full"], files["masked"]):
         program = program_of(path)
         for mine, true in zip(
-            rough_costs(program, found["protocols"]["semi2k"]).steps, rough_costs(program, CONSTANTS).steps, strict=True
+            rough_costs(program, found["protocols"]["semi2k"], SETTINGS).steps,
+            rough_costs(program, CONSTANTS, SETTINGS).steps,
+            strict=True,
         ):
             assert mine.cold.values() == pytest.approx(true.cold.values(), rel=1e-3), mine.layer
     # Rounding of the fit is no constant.
@@ -158,9 +164,13 @@ def test_a_checkpoint_that_has_changed_is_not_fitted(files, tmp_path) -> None:
 @pytest.mark.parametrize("name", ["resnet8", "wrn_16_2", "vgg11", "MobileNetV2"])
 def test_our_constants_know_every_step_of_every_family(name: str) -> None:
     program = build_program(build_model(name, num_classes=10, image_size=32).eval(), 0)
-    for protocol in PROTOCOLS:
-        costs = rough_costs(program, load_constants()["protocols"][protocol])
-        free = [step.layer for step in costs.steps if not step.cold.seconds and step.kind not in FREE]
+    for protocol, bits in product(PROTOCOLS, (32, 64)):
+        compared = with_bits(program, bits, dict.fromkeys([step.output for step in program.steps], 0.0))
+        constants = load_constants()["protocols"][protocol]
+        costs = rough_costs(compared, constants, EngineSettings(protocol, set_up=settle_set_up(protocol, "emp", None)))
+        free = [
+            step.layer for step in costs.steps if not step.cold.seconds and step.kind not in (*FREE, "correlations")
+        ]
         assert free == []
 
 
@@ -169,6 +179,9 @@ def test_our_constants_are_constants() -> None:
     assert protocols.keys() == PROTOCOLS.keys()
     for groups in protocols.values():
         for group, costs in groups.items():
+            if group == "set_up":
+                assert costs.keys() == SET_UPS.keys()
+                continue
             assert costs.keys() <= fit_private_inference.GROWS_WITH[group].keys()
             constants = [constant for per in costs.values() for constant in per.values()]
             assert all(0 < constant < math.inf for constant in constants)
