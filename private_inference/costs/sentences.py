@@ -39,26 +39,26 @@ def sentences(results: dict) -> list[str]:
         "for comparisons are made ahead, in bursts: a burst's bytes are a row of their own where another image shows "
         "what the layer takes without it, else its layer's; its seconds are the layer's."
     )
-    found.append(comparison_in_words(every))
-    found += other_classes(every)
     found.append(f"Seconds were measured over {link_in_words(results['link'])}.")
     found.append(fused_in_words(every))
-    return [*found, *relu_sentences(results)]
+    return [*found, *comparison_sentences(every), *other_classes(every), *relu_sentences(results)]
 
 
-def comparison_in_words(every: Sequence[dict]) -> str:
-    """In how many bits secure comparisons were made, and where not in 32."""
+def comparison_sentences(every: Sequence[dict]) -> list[str]:
+    """In how many bits secure comparisons were made, and where not in 32; nothing of files that do not say so."""
     every = [measured for measured in every if measured.get("comparison")]
+    if not every:
+        return []
     if not any(32 in measured["comparison"].values() for measured in every):
-        return "All secure comparisons were made in 64 bits."
+        return ["All secure comparisons were made in 64 bits."]
     words = "Secure comparisons were made in 32 bits"
     wide = {
         measured["label"]: [layer for layer, bits in measured["comparison"].items() if bits == 64] for measured in every
     }
     if not any(wide.values()):
-        return f"{words}: on images tried in the clear, no layer's values came near the bound of 8,192."
+        return [f"{words}: on images tried in the clear, no layer's values came near the bound of 8,192."]
     listed = "; ".join(f"{label}: {', '.join(layers)}" for label, layers in wide.items() if layers)
-    return f"{words}, but in 64 where values came near the bound of 8,192 or were not tried: {listed}."
+    return [f"{words}, but in 64 where values came near the bound of 8,192 or were not tried: {listed}."]
 
 
 def other_classes(every: Sequence[dict]) -> list[str]:

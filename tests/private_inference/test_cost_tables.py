@@ -30,7 +30,7 @@ from private_inference.costs.tables import (
     layer_table,
     read_costs,
 )
-from private_inference.engine.cost import PARTS, Cost, Costs, StepCost, part_of, settle_rounds
+from private_inference.engine.cost import PARTS, Cost, Costs, StepCost, part_of, priced, settle_rounds
 from private_inference.program.steps import KINDS
 
 
@@ -41,7 +41,9 @@ def rows_of(text: str) -> dict[str, list[str]]:
 
 
 def test_every_kind_of_step_belongs_to_one_part():
-    assert sorted(kind for kinds in PARTS.values() for kind in kinds) == sorted([*KINDS, "output"])
+    assert sorted(kind for kinds in PARTS.values() for kind in kinds) == sorted(
+        [*KINDS, "output", "set_up", "correlations"]
+    )
     assert [part_of(kind) for kind in ("affine", "relu", "max_pool", "output")] == ["linear", "relu", "rest", "rest"]
 
 
@@ -141,7 +143,7 @@ def test_columns_that_nothing_fills_are_left_out_and_gaps_are_dashes():
     text = comparison_table(results_of(bare, measured_of(costs, 200, label="full", accuracy=trained), images=1))
     assert rows_of(text)["bare"][-5:] == ["-"] * 5
     assert rows_of(text)["full"][-5:] == ["81.00", "70.00", "60.00", "99/100", "3.0e-04"]
-    assert "CA, NPA: the training run's own evaluation on 500 images" in text
+    assert "CA, NPA: the training run's own evaluation (its held-out images) on 500 images" in text
     text = comparison_table(results_of(measured_of(costs, 1, label="a"), measured_of(costs, 2, accuracy=trained)))
     assert "CA, NPA, AdvA of a: validation on 10,000 images" in text
 
@@ -186,6 +188,33 @@ def test_sentences_that_do_not_apply_are_left_out():
         "Seconds were measured over an emulated link, wan (100 Mbit/s, 40 ms round trip).",
         "Linear layers made one: a, b: 9 -> 6 multiply-accumulates.",
     ]
+
+
+def test_bursts_and_the_set_up_are_rows_of_their_own_and_a_batch_is_shared_out():
+    names, protocols = [("conv", "conv", 0), ("relu", "relu", 6)], ["product", "relu"]
+    usual, burst = [Cost(80, 40, 3, 2.0), Cost(60, 20, 15, 1.0)], [Cost(80, 40, 3, 2.0), Cost(460, 220, 40, 3.0)]
+    once = Cost(1000, 900, 30, 5.0)
+    costs = priced(names, protocols, [usual, burst, usual], 2, once)
+    layers = {step.layer: step for step in costs.steps}
+    assert layers["relu"].warm == Cost(30, 10, 7.5, 1.0)
+    assert layers["correlations made ahead"].warm == Cost(100, 50, 0, 0)
+    assert layers["correlations made ahead"].cold == Cost()
+    assert costs.set_up == once
+    assert costs.total("cold") == once + Cost(70, 30, 9, 1.5)
+    assert "of which set up once" in layer_table(measured_of(costs, 6))
+    assert Costs.from_json(costs.as_json()) == costs
+
+
+def test_the_bits_of_comparisons_and_other_classes_are_told():
+    bits = {"relu": 32, "pool": 64}
+    agreement = {"images": 2, "same_class": 1, "largest_logit_error": 1e-3, "right": 1}
+    agreement["other_class"] = [{"image": 7, "margin": 0.0004}]
+    measured = measured_of(resnet20_costs(5), 5, label="one", comparison=bits, agreement=agreement)
+    said = sentences(results_of(measured))
+    assert any(line.endswith("or were not tried: one: pool.") for line in said)
+    assert "one: another class than PyTorch's for image 7, whose two best logits are 4.0e-04 apart." in said
+    narrow = sentences(results_of(measured | {"comparison": {"relu": 32}}))
+    assert any("no layer's values came near the bound" in line for line in narrow)
 
 
 def test_sentences_about_networks_that_differ():
