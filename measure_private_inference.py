@@ -249,7 +249,7 @@ def default_name(plan: Plan) -> str:
 
 def stop(number: int, frame: object) -> None:
     """The parties are told to end when this process ends in an orderly way."""
-    print("error: stopped by a signal (SIGTERM); both parties have been ended", file=sys.stderr, flush=True)
+    print("error: stopped by a signal (SIGTERM)", file=sys.stderr, flush=True)
     sys.exit(143)
 
 

@@ -4,6 +4,7 @@
 
 naive compares the whole map of every ReLU layer, kept or not, in 64 bits, one image after the other, in one thread,
 each convolution as the engine has it. What masks keep would then be chosen from both maps, alone and for nothing.
+"masks alone" compares what they keep, and is naive else.
 Links other than loopback are emulated, which needs root. Bytes and rounds are exact; seconds compare within one run.
 """
 
@@ -84,6 +85,7 @@ def main(args: argparse.Namespace) -> None:
             best = EngineSettings(protocol, set_up=few, threads=args.threads, timeout=600)
             uses = {
                 "naive": (naive, plain),
+                "masks alone": (compared_in(subject, 64, tried), plain),
                 "ours": (ours, best),
                 f"ours, {args.batch} at once": (ours, replace(best, batch=args.batch)),
             }
