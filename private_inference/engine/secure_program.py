@@ -116,17 +116,17 @@ class SecureProgram:
 def prepare(party: Party, program: Program, settings: EngineSettings) -> Cost:
     """Let the engines set up what they set up once, by a product and a comparison in each ring that `program` uses."""
     bits = sorted({step.settings.get("bits", FIELD_BITS) for step in program.steps if step.kind in COMPARING})
-    weight = np.zeros((8, 8), np.float32)
+    # Large enough for its answers to be packed: the keys for that are most of what is exchanged once.
+    weight, padded = np.zeros((16, 16, 3, 3), np.float32), {"stride": (1, 1), "padding": (1, 1), "groups": 1}
     steps = [
-        Step("flatten", (INPUT,), "prepare0", "prepare"),
-        Step("linear", ("prepare0",), "prepare1", "prepare", {"weight": weight, "bias": weight[0]}),
+        Step("conv", (INPUT,), "prepare0", "prepare", {"weight": weight, "bias": weight[:, 0, 0, 0]}, padded),
         *(
             Step("relu", (f"prepare{number}",), f"prepare{number + 1}", "prepare", {}, {"bits": each})
-            for number, each in enumerate(bits, start=1)
+            for number, each in enumerate(bits)
         ),
     ]
-    tiny = SecureProgram(party, Program((1, 1, 8), tuple(steps)), replace(settings, batch=1))
-    return total(tiny.run(np.zeros((1, 1, 1, 8), np.float32) if party.rank == CLIENT else None)[1])
+    tiny = SecureProgram(party, Program((16, 8, 8), tuple(steps)), replace(settings, batch=1))
+    return total(tiny.run(np.zeros((1, 16, 8, 8), np.float32) if party.rank == CLIENT else None)[1])
 
 
 def _protocol(step: Step) -> tuple:
