@@ -106,12 +106,11 @@ def check_options(args: argparse.Namespace) -> None:
 
 def settle(args: argparse.Namespace) -> Plan:
     emulated = args.network[0] if args.emulate else None
-    rtt = emulated.rtt if emulated else None if args.role else 0.0
     settings = EngineSettings(
         protocol=args.protocol,
         comparison=args.comparison,
         batch=args.batch,
-        set_up=settle_set_up(args.protocol, args.set_up, rtt),
+        set_up=settle_set_up(args.protocol, args.set_up),
         threads=args.threads or os.cpu_count(),
         timeout=args.timeout,
         tls=tuple(str(path.resolve()) for path in args.tls) if args.tls else None,

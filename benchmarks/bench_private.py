@@ -80,9 +80,9 @@ def main(args: argparse.Namespace) -> None:
     for protocol in args.protocol:
         for link in args.links:
             network = NETWORKS.get(link)
-            few = settle_set_up(protocol, "auto", network.rtt if network else 0.0)
-            plain = EngineSettings(protocol, comparison=64, set_up=few and "yacl", timeout=600, layouts=False)
-            best = EngineSettings(protocol, set_up=few, threads=args.threads, timeout=600)
+            once = settle_set_up(protocol, "yacl")
+            plain = EngineSettings(protocol, comparison=64, set_up=once, timeout=600, layouts=False)
+            best = EngineSettings(protocol, set_up=once, threads=args.threads, timeout=600)
             uses = {
                 "naive": (naive, plain),
                 "masks alone": (compared_in(subject, 64, tried), plain),

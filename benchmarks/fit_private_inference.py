@@ -25,7 +25,7 @@ from helper import command_line
 from helper.errors import UserError
 from helper.files import replace_file
 from helper.text import table
-from private_inference.costs.estimate import CONSTANTS, rough_costs, sized_steps
+from private_inference.costs.estimate import CONSTANTS, load_constants, rough_costs, sized_steps
 from private_inference.costs.measurement import load_subject
 from private_inference.costs.tables import read_costs
 from private_inference.engine.cost import Costs, total
@@ -68,6 +68,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         "measured", nargs="+", type=Path, metavar="FILE", help="private_inference.json of loopback runs"
     )
     parser.add_argument("--out", type=Path, default=CONSTANTS, metavar="FILE", help=f"default: {CONSTANTS.name}")
+    parser.add_argument(
+        "--keep", action="store_true", help="constants that these files say nothing about stay as --out has them"
+    )
     return parser.parse_args(argv)
 
 
@@ -146,7 +149,7 @@ def fitted(measured: list[Measured]) -> dict:
             }
     once = defaultdict(list)
     for one in measured:
-        if one.costs.set_up:
+        if one.costs.set_up and one.settings.set_up:
             once[one.settings.set_up].append(one.costs.set_up)
     if once:
         constants["set_up"] = {name: asdict(total(costs).over(len(costs))) for name, costs in once.items()}
@@ -167,9 +170,9 @@ def check(measured: list[Measured], constants: dict) -> str:
 
 def main(args: argparse.Namespace) -> None:
     machine, measured = read_measured(args.measured)
-    protocols = {}
+    protocols = load_constants(args.out)["protocols"] if args.keep else {}
     for protocol, records in sorted(measured.items()):
-        protocols[protocol] = fitted(records)
+        protocols[protocol] = protocols.get(protocol, {}) | fitted(records)
         print(f"{protocol}: estimated over measured\n{check(records, protocols[protocol])}\n")
     content = yaml.safe_dump({"machine": machine, "protocols": protocols}, sort_keys=False)
     head = "# Written by benchmarks/fit_private_inference.py. Per image; bytes, rounds, seconds without a network.\n"

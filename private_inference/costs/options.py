@@ -55,10 +55,10 @@ def add_options(parser: command_line.Parser) -> None:
     )
     parser.add_argument(
         "--set_up",
-        choices=("auto", *SET_UPS),
-        default="auto",
-        help="of cheetah's oblivious transfers: yacl takes thousands of small messages, emp few large ones and more "
-        "computing; auto: emp where a round trip takes 10 ms or is not known",
+        choices=tuple(SET_UPS),
+        default="yacl",
+        help="of cheetah's oblivious transfers: yacl takes thousands of small messages, which do not wait for each "
+        "other; emp few large ones, and more computing (default: yacl)",
     )
     parser.add_argument(
         "--threads",

@@ -53,17 +53,20 @@ class Cost:
         return self.upload, self.download, self.rounds, self.seconds
 
 
-def settle_rounds(protocols: Sequence[Hashable], runs: Sequence[Sequence[Cost]]) -> list[list[Cost]]:
+def settle_rounds(
+    protocols: Sequence[Hashable], runs: Sequence[Sequence[Cost]], known: Mapping[Hashable, float] | None = None
+) -> list[list[Cost]]:
     """The costs of every run and step, whose `rounds` were messages in the direction that has fewer, with rounds.
 
-    `protocols` says of each step what the parties do in it. It takes as many rounds however many values it is about:
-    the fewest messages that it ever took. More are bursts that go out at once. Measured over an emulated link of 100 ms
-    round trip: products with the server's weights of 2 to 4 messages each way took .06 s beside the time of their
-    bytes, those of 45 to 649 took .33 s, at most six crossings; and 1,281 messages, with which CHEETAH now and then
-    makes correlations for later comparisons, two. What is exchanged once, for the first image, is then counted in bytes
-    and seconds only.
+    `protocols` says of each step what the parties do in it, `known` what such a step took elsewhere, on few values:
+    several threads cut a message about many into as many, which do not wait for each other. It takes as many rounds
+    however many values it is about: the fewest messages that it ever took. More are bursts that go out at once.
+    Measured over an emulated link of 100 ms round trip: products with the server's weights of 2 to 4 messages each way
+    took .06 s beside the time of their bytes, those of 45 to 649 took .33 s, at most six crossings; and 1,281 messages,
+    with which CHEETAH now and then makes correlations for later comparisons, two. What is exchanged once is counted in
+    bytes and seconds only.
     """
-    fewest: dict[Hashable, float] = {}
+    fewest: dict[Hashable, float] = dict(known or {})
     for run in runs:
         for protocol, cost in zip(protocols, run, strict=True):
             fewest[protocol] = min(cost.rounds, fewest.get(protocol, cost.rounds))
@@ -172,13 +175,14 @@ def priced(
     runs: Sequence[Sequence[Cost]],
     batch: int,
     set_up: Cost,
+    known: Mapping[Hashable, float] | None = None,
 ) -> Costs:
     """The costs of an image from those of all runs, each of a `batch`, and of what was set up before the first one.
 
-    `names` are (layer, kind, comparisons per image) of every step, `protocols` as in `settle_rounds`.
+    `names` are (layer, kind, comparisons per image) of every step, `protocols` and `known` as in `settle_rounds`.
     """
     apart, bursts = split_bursts(runs)
-    settled = settle_rounds(protocols, apart)
+    settled = settle_rounds(protocols, apart, known)
     found = []
     for (layer, kind, count), costs in zip(names, zip(*settled, strict=True), strict=True):
         cold, *later = (cost.over(batch) for cost in costs)

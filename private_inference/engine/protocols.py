@@ -10,9 +10,9 @@ FRACTION_BITS = 18
 # `dealer`: a trusted third party makes the randomness beforehand, which is then in nobody's figures.
 PROTOCOLS = {"cheetah": {"dealer": False}, "semi2k": {"dealer": True}}
 
-# How cheetah prepares its oblivious transfers, once: in many small messages or in few large ones, see `settle_set_up`.
+# How cheetah prepares its oblivious transfers, once: in many small messages, that do not wait for each other, or in few
+# large ones and with more computing.
 SET_UPS = {"yacl": "YACL_Ferret", "emp": "EMP_Ferret"}
-SLOW_RTT = 0.01  # seconds: from here on few messages are worth more computing and 1.5 MB more
 
 # The engine ends a process, without a word, one of whose messages finds the other party gone.
 LOST_PEER_STATUS = 255
@@ -54,13 +54,9 @@ class EngineSettings:
         }
 
 
-def settle_set_up(protocol: str, asked: str, rtt: float | None) -> str | None:
-    """'auto' decided: few messages where a round trip takes SLOW_RTT or more, or an unknown time (None)."""
-    if protocol != "cheetah":
-        return None
-    if asked != "auto":
-        return asked
-    return "emp" if rtt is None or rtt >= SLOW_RTT else "yacl"
+def settle_set_up(protocol: str, asked: str) -> str | None:
+    """None for a protocol that has no oblivious transfers to set up."""
+    return asked if protocol == "cheetah" else None
 
 
 def peer_has_ended(address: str) -> str:

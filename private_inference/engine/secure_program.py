@@ -105,16 +105,19 @@ class SecureProgram:
             party.forget(name)
         return cost
 
-    def priced(self, runs: Sequence[list[Cost]], set_up: Cost) -> Costs:
-        """The costs of all runs, an image; the first one is cold. `set_up` is what `prepare` measured."""
+    def priced(self, runs: Sequence[list[Cost]], prepared: tuple[Cost, dict]) -> Costs:
+        """The costs of all runs, an image; the first one is cold. `prepared` is what `prepare` measured."""
         steps = self.program.steps
         names = [(step.layer, step.kind, self.compared.get(step.layer, 0)) for step in steps]
         protocols = [*map(_protocol, steps), "output"]
-        return priced([*names, ("logits", "output", 0)], protocols, runs, self.batch, set_up)
+        return priced([*names, ("logits", "output", 0)], protocols, runs, self.batch, *prepared)
 
 
-def prepare(party: Party, program: Program, settings: EngineSettings) -> Cost:
-    """Let the engines set up what they set up once, by a product and a comparison in each ring that `program` uses."""
+def prepare(party: Party, program: Program, settings: EngineSettings) -> tuple[Cost, dict]:
+    """Let the engines set up what they set up once, by a product and a comparison in each ring that `program` uses.
+
+    (what that cost, rounds that such steps take from then on, as `settle_rounds` knows them)
+    """
     bits = sorted({step.settings.get("bits", FIELD_BITS) for step in program.steps if step.kind in COMPARING})
     # Large enough for its answers to be packed: the keys for that are most of what is exchanged once.
     weight, padded = np.zeros((16, 16, 3, 3), np.float32), {"stride": (1, 1), "padding": (1, 1), "groups": 1}
@@ -126,7 +129,9 @@ def prepare(party: Party, program: Program, settings: EngineSettings) -> Cost:
         ),
     ]
     tiny = SecureProgram(party, Program((16, 8, 8), tuple(steps)), replace(settings, batch=1))
-    return total(tiny.run(np.zeros((1, 16, 8, 8), np.float32) if party.rank == CLIENT else None)[1])
+    image = np.zeros((1, 16, 8, 8), np.float32) if party.rank == CLIENT else None
+    (_, first), (_, later) = tiny.run(image), tiny.run(image)
+    return total(first), {_protocol(step): cost.rounds for step, cost in zip(tiny.steps, later, strict=False)}
 
 
 def _protocol(step: Step) -> tuple:

@@ -127,7 +127,7 @@ def tell(found: dict[str, str], bench: Bench, assignment: Assignment) -> None:
 
 
 def bench(protocol: str) -> Bench:
-    return Bench(ENGINE_PYTHON, EngineSettings(protocol, set_up=settle_set_up(protocol, "auto", 0), timeout=60))
+    return Bench(ENGINE_PYTHON, EngineSettings(protocol, set_up=settle_set_up(protocol, "yacl"), timeout=60))
 
 
 def disagree(files: Files, protocols: tuple[str, str], asked: str | None = None) -> tuple[dict[str, str], str]:

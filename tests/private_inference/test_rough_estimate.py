@@ -167,7 +167,7 @@ def test_our_constants_know_every_step_of_every_family(name: str) -> None:
     for protocol, bits in product(PROTOCOLS, (32, 64)):
         compared = with_bits(program, bits, dict.fromkeys([step.output for step in program.steps], 0.0))
         constants = load_constants()["protocols"][protocol]
-        costs = rough_costs(compared, constants, EngineSettings(protocol, set_up=settle_set_up(protocol, "emp", None)))
+        costs = rough_costs(compared, constants, EngineSettings(protocol, set_up=settle_set_up(protocol, "emp")))
         free = [
             step.layer for step in costs.steps if not step.cold.seconds and step.kind not in (*FREE, "correlations")
         ]
