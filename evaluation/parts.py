@@ -50,7 +50,7 @@ def evaluate_parts(
             batches = iter(to_device(loader, processes.device))
             for _ in range(rounds if (now == UNKNOWN).any() else 0):
                 bar.total = bar.n + _passes(attack.entry.parts, flags) // processes.count
-                bar.set_postfix_str(part)
+                bar.set_postfix_str(part, refresh=False)
                 found = torch.zeros_like(now)
                 if (batch := next(batches, None)) and (now[places := batch["index"].cpu()] == UNKNOWN).any():
                     x, labels, standing = batch["clean"], batch["label"], (before[places] == STOOD).to(processes.device)
