@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -99,11 +100,12 @@ class FeatureGap(SearchEntry):
             "converges), or with what leaves them, as published (the masks then swing between two states)",
         )
 
-    def settle(self, args: argparse.Namespace, views: Sequence[str]) -> dict[str, object]:
-        view = COMPARED_VIEW[args.mask_calculation]
+    def settle(self, options: Mapping[str, Any], views: Sequence[str]) -> dict[str, object]:
+        view = COMPARED_VIEW[options["mask_calculation"]]
         if view not in views:
-            raise UserError(f"--mask_calculation {args.mask_calculation} needs the {view} view; add --attack_mode pgd")
-        return {"view": view, "before_relu": args.student_maps == "before_relu"}
+            chosen = options["mask_calculation"]
+            raise UserError(f"--mask_calculation {chosen} needs the {view} view; add --attack_mode pgd")
+        return {"view": view, "before_relu": options["student_maps"] == "before_relu"}
 
 
 ENTRY = FeatureGap()

@@ -136,7 +136,7 @@ def settle_search(args: argparse.Namespace, views: Sequence[str]) -> SearchPlan:
     Raises UserError for what does not go together.
     """
     entry = searches()[args.mask_search]
-    own = entry.settle(args, views)
+    own = entry.settle(vars(args), views)
     frozen = args.mask_freeze_epochs or max(1, round(0.1 * args.epochs))
     schedule = args.budget_schedule or entry.schedules[0]
     if schedule not in entry.schedules:

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import cache
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -138,8 +139,8 @@ class SearchEntry:
     def add_options(self, group: argparse._ArgumentGroup) -> None:
         """The options that this search has for itself."""
 
-    def settle(self, args: argparse.Namespace, views: Sequence[str]) -> dict[str, object]:
-        """The search's own settings, by name, from its options. Raises UserError where it looks at none of `views`."""
+    def settle(self, options: Mapping[str, Any], views: Sequence[str]) -> dict[str, object]:
+        """The search's own settings, by name, from the values of options. Raises UserError where it looks at none of `views`."""
         return {}
 
 

@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -134,8 +135,8 @@ class SNL(SearchEntry):
         )
         group.add_argument("--snl_rate", type=number, default=1e-3, help="Adam's rate for the gates (default: 1e-3)")
 
-    def settle(self, args: argparse.Namespace, views: Sequence[str]) -> dict[str, object]:
-        return {"mu": args.snl_mu, "rate": args.snl_rate}
+    def settle(self, options: Mapping[str, Any], views: Sequence[str]) -> dict[str, object]:
+        return {"mu": options["snl_mu"], "rate": options["snl_rate"]}
 
 
 ENTRY = SNL()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -142,8 +143,8 @@ class Taylor(SearchEntry):
             help="set the masks anew every N steps of an epoch, from the second on, and at its end (default: 100)",
         )
 
-    def settle(self, args: argparse.Namespace, views: Sequence[str]) -> dict[str, object]:
-        return {"every": args.taylor_every}
+    def settle(self, options: Mapping[str, Any], views: Sequence[str]) -> dict[str, object]:
+        return {"every": options["taylor_every"]}
 
 
 ENTRY = Taylor()
