@@ -140,7 +140,7 @@ class SearchEntry:
         """The options that this search has for itself."""
 
     def settle(self, options: Mapping[str, Any], views: Sequence[str]) -> dict[str, object]:
-        """The search's own settings, by name, from the options' values. Raises UserError where it has no view to see."""
+        """The search's own settings, by name, from the options' values. UserError where it has no view to see."""
         return {}
 
 
