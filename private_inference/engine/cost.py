@@ -190,6 +190,7 @@ def priced(
     first, *others = (burst.over(batch) for burst in bursts)
     if total(bursts).bytes:
         found.append(StepCost("correlations made ahead", "correlations", 0, first, mean(others)))
-    if set_up.bytes:
-        found.append(StepCost("set-up, once", "set_up", 0, set_up, Cost() if others else None))
+    if set_up.bytes:  # its messages do not wait for each other, so they are no rounds
+        once = replace(set_up, rounds=0)
+        found.append(StepCost("set-up, once", "set_up", 0, once, Cost() if others else None))
     return Costs(tuple(found))

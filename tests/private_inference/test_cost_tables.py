@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -193,8 +194,8 @@ def test_sentences_that_do_not_apply_are_left_out():
 def test_bursts_and_the_set_up_are_rows_of_their_own_and_a_batch_is_shared_out():
     names, protocols = [("conv", "conv", 0), ("relu", "relu", 6)], ["product", "relu"]
     usual, burst = [Cost(80, 40, 3, 2.0), Cost(60, 20, 15, 1.0)], [Cost(80, 40, 3, 2.0), Cost(460, 220, 40, 3.0)]
-    once = Cost(1000, 900, 30, 5.0)
-    costs = priced(names, protocols, [usual, burst, usual], 2, once)
+    once = Cost(1000, 900, 0, 5.0)
+    costs = priced(names, protocols, [usual, burst, usual], 2, replace(once, rounds=30))
     layers = {step.layer: step for step in costs.steps}
     assert layers["relu"].warm == Cost(30, 10, 7.5, 1.0)
     assert layers["correlations made ahead"].warm == Cost(100, 50, 0, 0)
