@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 # Options that may differ between a run and its continuation: they do not change what is computed.
 FREE_OPTIONS = {"data_root", "save_dir", "run_name", "resume", "device", "num_workers", "no_download", "print_freq"}
@@ -35,7 +36,7 @@ def read_log(path: Path) -> list[dict]:
     return [record if "schema" in record else in_per_cent(record) for record in records]
 
 
-def in_per_cent(record: Mapping[str, object]) -> dict:
+def in_per_cent(record: Mapping[str, Any]) -> dict[str, Any]:
     """What an epoch measured, or an earlier line of a log, with its fractions as LOG_SCHEMA has them."""
     return {
         name: 100 * value if name.startswith("accuracy_") or name == "mask_distance" else value
