@@ -1,7 +1,7 @@
 """The registry of networks. `build_model(name, ...)` builds any of them; `Custom<name>` is the masked student.
 
 A student is its teacher with masks: one class, one file, one layout of the state dict. To add a network, write one file
-beside these, give it a table of constructors that take a `ModelSpec`, and add that table to ARCHITECTURES.
+of families/ with its table ARCHITECTURES.
 """
 
 from __future__ import annotations
@@ -10,13 +10,12 @@ from collections.abc import Callable, Sequence
 
 from dataset.spec import NETWORK_SIZES
 from helper.errors import UserError
+from helper.registry import modules_of
 from models.layers import ModelSpec, Network, size_masks
-from models.mobilenetv2 import MOBILENETS
-from models.resnet import RESNETS
-from models.vgg import VGGS
-from models.wide_resnet import WIDE_RESNETS
 
-ARCHITECTURES: dict[str, Callable[[ModelSpec], Network]] = {**RESNETS, **WIDE_RESNETS, **VGGS, **MOBILENETS}
+ARCHITECTURES: dict[str, Callable[[ModelSpec], Network]] = {
+    name: constructor for family in modules_of("models.families") for name, constructor in family.ARCHITECTURES.items()
+}
 IMAGE_SIZES = NETWORK_SIZES
 
 

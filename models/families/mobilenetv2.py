@@ -89,4 +89,4 @@ class MobileNetV2(Network):
         return self.fc(self.avgpool(self.conv2(x)).flatten(1))
 
 
-MOBILENETS = {"MobileNetV2": MobileNetV2}
+ARCHITECTURES = {"MobileNetV2": MobileNetV2}

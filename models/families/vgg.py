@@ -55,7 +55,7 @@ class VGG(Network):
         return self.fc(self.avgpool(x).flatten(1))
 
 
-VGGS = {
+ARCHITECTURES = {
     "vgg11": partial(VGG, depths=(1, 1, 2, 2, 2)),
     "vgg13": partial(VGG, depths=(2, 2, 2, 2, 2)),
     "vgg16": partial(VGG, depths=(2, 2, 3, 3, 3)),

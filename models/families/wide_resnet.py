@@ -78,7 +78,7 @@ class WideResNet(Network):
         return self.fc(self.avgpool(self.relu(self.bn(x))).flatten(1))
 
 
-WIDE_RESNETS = {
+ARCHITECTURES = {
     f"wrn_{depth}_{factor}": partial(WideResNet, depth=depth, factor=factor)
     for depth, factor in ((16, 2), (40, 2), (22, 8), (28, 10))
 }

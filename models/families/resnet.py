@@ -114,7 +114,7 @@ def cifar_resnet(spec: ModelSpec, depth: int) -> ResNet:
     return ResNet(spec, BasicBlock, [(depth - 2) // 6] * 3, widths=(16, 32, 64))
 
 
-RESNETS = {
+ARCHITECTURES = {
     "ResNet18": partial(ResNet, block=BasicBlock, depths=(2, 2, 2, 2)),
     "ResNet34": partial(ResNet, block=BasicBlock, depths=(3, 4, 6, 3)),
     "ResNet50": partial(ResNet, block=Bottleneck, depths=(3, 4, 6, 3)),

@@ -1,0 +1,1 @@
+"""Families of networks, one a file: each has ARCHITECTURES, names and constructors that take a `ModelSpec`."""
