@@ -21,17 +21,19 @@ from time import perf_counter
 
 from helper.script import run_script
 
+import torch
+from matplotlib.figure import Figure
+
+from dataset import ImageSource
+from dataset.corrupted_sets import CorruptedSet
 from dataset.options import add_data_options
 from evaluation.corruption_error import baseline_warnings, corruption_errors
 from evaluation.data import find_corrupted, read_judged
 from evaluation.evaluation import Evaluation
 from evaluation.examples import example_columns
 from evaluation.measurements import open_measurements
-from evaluation.options import (
-    add_corruption_options,
-    add_evaluation_attack_options,
-)
-from evaluation.plan import MODES, settle
+from evaluation.options import add_corruption_options, add_evaluation_attack_options
+from evaluation.plan import MODES, EvaluationPlan, settle
 from evaluation.results import network_results
 from evaluation.self_checks import warnings_of
 from helper import command_line
@@ -43,6 +45,7 @@ from helper.processes import start_processes
 from helper.run_folder import read_log
 from masks.counting import mask_arrays
 from models.branches import add_branch_options
+from models.layers import Network
 from models.restore import load_model
 from reporting.figures import example_images, mask_maps, run_figures, save_figures
 from reporting.tables import corruption_table, results_csv, results_table
@@ -129,22 +132,33 @@ def main(args: argparse.Namespace) -> None:
         write_json(plan.folder / "results.json", results)
         replace_file(plan.folder / "results.csv", lambda file: file.write(results_csv(results).encode()))
         if plan.figures:
-            labels, columns = example_columns(
-                model,
-                plan.branches,
-                plan.data,
-                source,
-                attack=plan.main_attack,
-                corrupted=corrupted,
-                corruptions=plan.corruptions.names,
-                seed=plan.seed,
-                device=processes.device,
-            )
-            figures = run_figures(results, read_log(plan.checkpoint.parent))
-            figures |= {"mask_maps": mask_maps(mask_arrays(model)), "examples": example_images(columns, labels)}
-            save_figures(figures, plan.folder / "figures")
+            save_figures(drawn(plan, results, model, source, corrupted, processes.device), plan.folder / "figures")
         print(results_table(results), corruption_table(results) or f"NPA: {without}", sep="\n\n")
         print(f"written to {plan.folder}")
+
+
+def drawn(
+    plan: EvaluationPlan,
+    results: dict,
+    model: Network,
+    source: ImageSource,
+    corrupted: CorruptedSet | None,
+    device: torch.device,
+) -> dict[str, Figure]:
+    """The figures of an evaluation, by the names of their files."""
+    labels, columns = example_columns(
+        model,
+        plan.branches,
+        plan.data,
+        source,
+        attack=plan.main_attack,
+        corrupted=corrupted,
+        corruptions=plan.corruptions.names,
+        seed=plan.seed,
+        device=device,
+    )
+    figures = run_figures(results, read_log(plan.checkpoint.parent))
+    return figures | {"mask_maps": mask_maps(mask_arrays(model)), "examples": example_images(columns, labels)}
 
 
 if __name__ == "__main__":

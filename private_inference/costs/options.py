@@ -13,6 +13,15 @@ from private_inference.engine.protocols import PROTOCOLS, SET_UPS
 
 
 def add_options(parser: command_line.Parser) -> None:
+    add_subject_options(parser)
+    add_engine_options(parser)
+    add_link_options(parser.add_argument_group("network"))
+    add_party_options(parser.add_argument_group("one party alone"))
+    add_file_options(parser.add_argument_group("files"))
+
+
+def add_subject_options(parser: command_line.Parser) -> None:
+    """What is run: networks and images."""
     parser.add_argument(
         "--path",
         nargs="+",
@@ -24,13 +33,6 @@ def add_options(parser: command_line.Parser) -> None:
         "--branch", type=command_line.not_negative, default=0, metavar="N", help="batch-norm branch (default: 0)"
     )
     parser.add_argument("--no_fuse", dest="fuse", action="store_false", help="leave convolutions as they are")
-    parser.add_argument(
-        "--protocol",
-        choices=PROTOCOLS,
-        default="cheetah",
-        help="cheetah: two parties and nobody else (default); semi2k: a trusted dealer, here in the client's process, "
-        "makes the randomness beforehand, so that only the online cost is measured",
-    )
     parser.add_argument(
         "--images",
         type=command_line.positive,
@@ -44,6 +46,17 @@ def add_options(parser: command_line.Parser) -> None:
         default=1,
         metavar="N",
         help="images that run at once and share rounds and ciphertexts; costs are told an image (default: 1)",
+    )
+
+
+def add_engine_options(parser: command_line.Parser) -> None:
+    """How it is run."""
+    parser.add_argument(
+        "--protocol",
+        choices=PROTOCOLS,
+        default="cheetah",
+        help="cheetah: two parties and nobody else (default); semi2k: a trusted dealer, here in the client's process, "
+        "makes the randomness beforehand, so that only the online cost is measured",
     )
     parser.add_argument(
         "--comparison",
@@ -77,7 +90,8 @@ def add_options(parser: command_line.Parser) -> None:
         "--engine_python", type=Path, default=ENGINE_PYTHON, metavar="FILE", help="default: that of `make pi`"
     )
 
-    group = parser.add_argument_group("network")
+
+def add_link_options(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--network",
         nargs="+",
@@ -97,7 +111,8 @@ def add_options(parser: command_line.Parser) -> None:
         help="run nothing: estimate from the constants in private_inference/costs/constants.yaml",
     )
 
-    group = parser.add_argument_group("one party alone")
+
+def add_party_options(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--role", choices=("client", "server"), help="be this party; the other one runs elsewhere")
     group.add_argument("--listen", type=address, metavar="HOST:PORT", help="where this party is reached")
     group.add_argument("--peer", type=address, metavar="HOST:PORT", help="where the other party is reached")
@@ -117,7 +132,8 @@ def add_options(parser: command_line.Parser) -> None:
     )
     add_dataset_option(group, says="client: whose test images, ")
 
-    group = parser.add_argument_group("files")
+
+def add_file_options(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--data_root", default="data", metavar="DIR", help="where data sets lie (default: data)")
     group.add_argument("--no_download", action="store_true", help="never fetch a missing data set")
     group.add_argument("--save_dir", default="save", metavar="DIR", help="default: save")
