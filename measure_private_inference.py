@@ -20,11 +20,11 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import os
 import signal
 import sys
 from dataclasses import asdict, replace
 
+from helper.machine import available_cores
 from helper.script import run_script
 
 import numpy as np
@@ -111,7 +111,7 @@ def settle(args: argparse.Namespace) -> Plan:
         comparison=args.comparison,
         batch=args.batch,
         set_up=settle_set_up(args.protocol, args.set_up),
-        threads=args.threads or os.cpu_count(),
+        threads=args.threads or available_cores(),
         timeout=args.timeout,
         tls=tuple(str(path.resolve()) for path in args.tls) if args.tls else None,
     )
@@ -166,10 +166,7 @@ def serve(plan: Plan) -> None:
     """Be the server for one client."""
     bench = Bench(plan.engine_python, plan.settings)
     subject = load_subject(plan.paths[0], plan.branch, fused=plan.fuse, save_dir=plan.save_dir)
-    tried = tried_images(plan, subject.data)
-    if plan.settings.comparison == 32 and not len(tried):
-        print(f"{subject.data.title} is not in --data_root, so nothing was tried: comparisons are made in 64 bits")
-    subject = compared_in(subject, plan.settings.comparison, tried)
+    subject = compared_in(subject, plan.settings.comparison, tried_images(plan, subject.data))
     print(f"{subject.record['label']}; the digest of its public program is {subject.digest}")
     answer = bench.run([Assignment("server", plan.listen, plan.peer, (subject.program, subject.about))])["server"]
     # Only now is it known for how many images the client asked.
@@ -207,7 +204,8 @@ def guess(plan: Plan) -> None:
     known, rows = load_constants(), []
     for path in plan.paths:
         subject = load_subject(path, plan.branch, fused=plan.fuse, save_dir=plan.save_dir)
-        subject = compared_in(subject, plan.settings.comparison, tried_images(plan, subject.data))
+        tried = tried_images(replace(plan, download=False), subject.data)  # an estimate is worth no download
+        subject = compared_in(subject, plan.settings.comparison, tried)
         costs = rough_costs(subject.program, known["protocols"][plan.settings.protocol], plan.settings)
         rows += [
             {**subject.record, **rough_seconds(costs, link, subject.record["relus"]["kept"])} for link in plan.networks
@@ -220,9 +218,13 @@ def guess(plan: Plan) -> None:
 
 
 def tried_images(plan: Plan, data: DatasetSpec) -> np.ndarray:
+    """What the bounds of 32-bit comparisons are checked on; says where there is nothing."""
     if plan.settings.comparison == 64:
         return np.zeros(0, np.float32)
-    return images_to_try(data, max(TRIED, plan.images), plan.data_root, download=plan.download)
+    tried = images_to_try(data, max(TRIED, plan.images), plan.data_root, download=plan.download)
+    if not len(tried):
+        print(f"note: {data.title} is not in --data_root, so nothing was tried: comparisons are in 64 bits")
+    return tried
 
 
 def cost_report(plan: Plan, link: dict, name: str) -> CostReport:

@@ -44,6 +44,8 @@ from models.layers import Network
 from models.restore import checkpoint_branches, keep_branch, restore_model
 from private_inference.costs.estimate import load_constants, rough_costs, rough_seconds
 from private_inference.costs.link import network as link_named
+from private_inference.engine.protocols import EngineSettings, settle_set_up
+from private_inference.program.comparison import in_bits
 from private_inference.program.fuse import fuse
 from private_inference.program.trace import build_program
 from reporting.results import best_single_branch, read_results
@@ -145,15 +147,26 @@ def count_relus(model: nn.Module) -> dict:
 
 
 def private_cost(
-    model: Network, protocol: str = "cheetah", network: str = "lan", *, branch: int = 0, fused: bool = True
+    model: Network,
+    protocol: str = "cheetah",
+    network: str = "lan",
+    *,
+    comparison: int = 32,
+    batch: int = 1,
+    branch: int = 0,
+    fused: bool = True,
 ) -> dict:
     """What private inference of one image would cost, estimated from constants of this project; nothing is run.
 
     protocol: 'cheetah' or 'semi2k'; network: 'lan', 'wan', ... or 'Mbit/s,ms' there and back, such as '400,4'.
+    comparison: bits that every layer compares in, 32 or 64; whether a network's values allow 32 is checked where it is
+    run. batch: images that run at once.
     {'network': {...}, 'bytes': n, 'rounds': n, 'seconds': {part: s, 'total': s}, 'derived_from_published': s}.
 
         rlnet.private_cost(model, "cheetah", "400,4")["seconds"]["total"]
     """
+    if comparison not in (32, 64):
+        raise UserError(f"comparison {comparison} is neither 32 nor 64")
     known = load_constants()["protocols"]
     if protocol not in known:
         raise UserError(f"no constants for protocol {protocol}; there are {', '.join(known)}")
@@ -161,8 +174,10 @@ def private_cost(
         link = link_named(network)
     except ArgumentTypeError as error:
         raise UserError(str(error)) from error
+    settings = EngineSettings(protocol, comparison, batch, set_up=settle_set_up(protocol, EngineSettings.set_up))
     program = build_program(model, branch)
-    costs = rough_costs(fuse(program) if fused else program, known[protocol])
+    program = in_bits(fuse(program) if fused else program, comparison)
+    costs = rough_costs(program, known[protocol], settings)
     return rough_seconds(costs, link, relu_totals(model)[0])
 
 

@@ -11,10 +11,10 @@ Links other than loopback are emulated, which needs root. Bytes and rounds are e
 from __future__ import annotations
 
 import argparse
-import os
 from dataclasses import replace
 from pathlib import Path
 
+from helper.machine import available_cores
 from helper.script import run_script
 
 import torch
@@ -51,7 +51,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         "--batch", type=command_line.positive, default=8, metavar="N", help="of the last row (default: 8)"
     )
     parser.add_argument(
-        "--threads", type=command_line.positive, default=os.cpu_count(), metavar="N", help="default: the cores"
+        "--threads", type=command_line.positive, default=available_cores(), metavar="N", help="default: the cores"
     )
     parser.add_argument("--data_root", default="data", metavar="DIR", help="where data sets lie (default: data)")
     parser.add_argument("--out", type=Path, metavar="FILE", help="write the figures as JSON too")

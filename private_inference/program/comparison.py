@@ -45,6 +45,11 @@ def with_given_bits(program: Program, bits: Mapping[str, int]) -> Program:
     return program.replaced(changes)
 
 
+def in_bits(program: Program, bits: int) -> Program:
+    """The same program, all of it comparing in `bits`: for estimates, which compare nothing."""
+    return with_given_bits(program, dict.fromkeys(comparison_bits(program), bits))
+
+
 def comparison_bits(program: Program) -> dict[str, int]:
     """Layer: the bits that it compares in."""
     return {step.layer: step.settings.get("bits", 64) for step in program.steps if step.kind in COMPARING}

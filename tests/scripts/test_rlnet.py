@@ -113,5 +113,7 @@ def test_relus_and_the_cost_of_private_inference(student):
     near, far = (rlnet.private_cost(model, "cheetah", link) for link in ("lan", "wan"))
     assert near["bytes"] == far["bytes"] > 0
     assert near["seconds"]["total"] < far["seconds"]["total"]
+    assert rlnet.private_cost(model, comparison=64)["bytes"] > near["bytes"]
+    assert rlnet.private_cost(model, batch=8)["rounds"] < near["rounds"]
     with pytest.raises(rlnet.UserError, match="is no network"):
         rlnet.private_cost(model, network="nowhere")
