@@ -16,7 +16,7 @@ from helper.machine import processor_name
 import numpy as np
 from tqdm import tqdm
 
-from dataset import DatasetSpec, load_dataset
+from dataset import DatasetSpec, ImageSource, load_dataset
 from dataset.loaders import EvalViews
 from helper.errors import UserError
 from helper.files import file_digest
@@ -107,9 +107,13 @@ def first_images(data: DatasetSpec, count: int, root: str, *, download: bool) ->
     source = load_dataset(data, root, train=False, download=download)
     if count > len(source):
         raise UserError(f"--images {count}: the test set of {data.title} has {len(source):,}")
+    images, labels = _first(source, data, count)
+    return images, labels, source.classes
+
+
+def _first(source: ImageSource, data: DatasetSpec, count: int) -> tuple[np.ndarray, np.ndarray]:
     items = EvalViews(source, data).__getitems__(range(count))
-    images = np.stack([item["clean"].numpy() for item in items])
-    return images, np.array([item["label"] for item in items]), source.classes
+    return np.stack([item["clean"].numpy() for item in items]), np.array([item["label"] for item in items])
 
 
 def images_to_try(data: DatasetSpec, count: int, root: str, *, download: bool) -> np.ndarray:
@@ -118,7 +122,7 @@ def images_to_try(data: DatasetSpec, count: int, root: str, *, download: bool) -
         source = load_dataset(data, root, train=False, download=download)
     except UserError:
         return np.zeros(0, np.float32)
-    images, *_ = first_images(data, min(count, len(source)), root, download=False)
+    images, _ = _first(source, data, min(count, len(source)))
     noise = np.random.default_rng(0).integers(0, 2, (8, *images.shape[1:])).astype(np.float32)
     colours = np.array([[0, 0, 0], [1, 1, 1], [1, 0, 0], [0, 0, 1]], np.float32)[..., None, None]
     return np.concatenate([images, noise, np.broadcast_to(colours, (4, *images.shape[1:]))])

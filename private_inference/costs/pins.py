@@ -18,7 +18,7 @@ class PinnedPrograms:
         if self.path.is_file():
             try:
                 self._known = dict(json.loads(self.path.read_text()))
-            except ValueError as error:
+            except (TypeError, ValueError) as error:
                 raise UserError(f"{self.path}: no list of known programs; remove it to begin a new one") from error
 
     def digest_of(self, address: str) -> str | None:

@@ -25,6 +25,7 @@ from helper.errors import UserError
 from measure_private_inference import main, parse_args
 from models.restore import describe_model
 from private_inference.costs.measurement import Bench, free_ports, load_subject
+from private_inference.costs.pins import PinnedPrograms
 from private_inference.engine.parties import ENGINE_PYTHON, Assignment
 from private_inference.engine.protocols import EngineSettings, settle_set_up
 
@@ -280,3 +281,12 @@ def test_a_peer_that_is_killed_in_the_middle(files, tmp_path) -> None:
     wait_for(lambda: not processes_of(folders["server"]))
     assert not secret[0].exists()
     assert not processes_of(folders["client"])
+
+
+@pytest.mark.parametrize("content", ["{", "[1]", "3"])
+def test_a_damaged_list_of_known_programs_is_one_line(content, tmp_path):
+    path = tmp_path / "private_inference" / "known_programs.json"
+    path.parent.mkdir()
+    path.write_text(content)
+    with pytest.raises(UserError, match="no list of known programs"):
+        PinnedPrograms(str(tmp_path))
