@@ -27,7 +27,7 @@ from torch import nn
 
 from attacks.attack import AttackSettings, attack_named
 from attacks.mode import attack_mode
-from attacks.options import length
+from attacks.options import EVALUATION_STEPS, length
 from dataset import Subset, dataset_spec
 from dataset.corruptions import SEVERITIES
 from dataset.options import DataSettings
@@ -52,7 +52,6 @@ from reporting.results import best_single_branch, read_results
 
 __all__ = ["About", "UserError", "count_relus", "evaluate", "load_model", "private_cost"]
 
-PGD_STEPS = 20  # as the scripts evaluate
 STATE = {"state_dict", "optimizer", "average", "meter", "search"}  # of a checkpoint, tensors
 
 
@@ -187,7 +186,7 @@ def _settled(attack: str | AttackSettings) -> AttackSettings:
         attack = entry.settle(
             length(entry.eps),
             length(entry.step_size),
-            PGD_STEPS,
+            EVALUATION_STEPS,
             **{option.name: option.default for option in entry.options},
         )
     attack.entry.check()

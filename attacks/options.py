@@ -11,6 +11,8 @@ from helper.command_line import Parser
 
 NONE = "none"
 
+EVALUATION_STEPS = 20  # of PGD, wherever a network is judged
+
 
 def add_attack_choice(
     parser: Parser, offered: Callable[[Attack], bool], *, default: str, with_none: bool = True, title: str

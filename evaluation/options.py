@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from attacks.attack import Attack, AttackSettings, attack_named, up_to
-from attacks.options import NONE, add_attack_choice, settle_attack
+from attacks.options import EVALUATION_STEPS, NONE, add_attack_choice, settle_attack
 from dataset.corruptions import CORRUPTIONS, EXTRA_CORRUPTIONS, SEVERITIES
 from helper.command_line import Parser, positive
 from helper.errors import UserError
@@ -29,7 +29,9 @@ def add_evaluation_attack_options(
         with_none=with_none,
         title=title,
     )
-    group.add_argument("--steps", "--eval_steps", type=positive, default=20, help="of PGD (default: 20)")
+    group.add_argument(
+        "--steps", "--eval_steps", type=positive, default=EVALUATION_STEPS, help=f"of PGD (default: {EVALUATION_STEPS})"
+    )
     group.add_argument(
         "--restarts",
         type=positive,

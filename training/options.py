@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Mapping
 
 from attacks.attack import AttackSettings, attack_named, judge_of
-from attacks.options import NONE, add_attack_choice, settle_attack
+from attacks.options import EVALUATION_STEPS, NONE, add_attack_choice, settle_attack
 from dataset.options import add_data_options
 from distiller_zoo.loss import losses
 from distiller_zoo.modes import Weights
@@ -32,7 +32,12 @@ from training.schedule import default_decay_epochs
 def add_attack_options(parser: Parser, *, default: str, steps: int) -> None:
     group = add_attack_choice(parser, lambda attack: attack.trains, default=default, title="the attack in training")
     group.add_argument("--steps", type=positive, default=steps, help=f"PGD steps in training (default: {steps})")
-    group.add_argument("--eval_steps", type=positive, default=20, help="PGD steps in evaluations (default: 20)")
+    group.add_argument(
+        "--eval_steps",
+        type=positive,
+        default=EVALUATION_STEPS,
+        help=f"PGD steps in evaluations (default: {EVALUATION_STEPS})",
+    )
     group.add_argument(
         "--select_attack_images",
         type=positive,
