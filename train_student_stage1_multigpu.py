@@ -8,7 +8,7 @@
 Every epoch trains under a fixed mask and adds up, at every position of every ReLU layer, how far the student's map is
 from the teacher's; at its end each layer keeps as many positions as the budget grants it, those with the largest sums.
 The last --mask_freeze_epochs train under a frozen mask, and only they give a best checkpoint, so that its weights and
-its mask belong together. Writes save/student_model/stage1/S:<student>_T1:<teacher>_<dataset>_<budget>.../
+its mask belong together. Writes save/student_model/stage1/<run>/.
 """
 
 from __future__ import annotations

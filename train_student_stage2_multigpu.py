@@ -4,7 +4,7 @@
         --path_s_load save/student_model/stage1/.../CustomResNet18_best_TA0.0.pth --dataset cifar10 --attack_mode pgd \\
         --augment_mode augmix --use2BN --robust_train_mode rslad+attn+augattn+ce
 
-Writes save/student_model/stage2/S:<student>_T1:<teacher>_stage1:<tag>_<dataset>_<budget>.../
+Writes save/student_model/stage2/<run>/.
 """
 
 from __future__ import annotations

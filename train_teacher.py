@@ -4,9 +4,7 @@
     python train_teacher.py --model ResNet18 --dataset cifar10 --augment_mode augmix --attack_mode pgd --use2BN
     torchrun --nproc_per_node 2 train_teacher.py --model ResNet50 --dataset imagenet --batch_size 256
 
-Writes save/models/<model>_<dataset>_.../ with the best and the last checkpoint, log.jsonl, TensorBoard curves and
-results.json. Without an attack the best is <model>_best.pth; with one, <model>_best_TA0.0.pth has the best clean
-accuracy and <model>_best_ATA<branch>.pth the best accuracy under attack.
+Writes save/models/<run>/ with the best checkpoints and the last, log.jsonl, TensorBoard curves and results.json.
 """
 
 from __future__ import annotations

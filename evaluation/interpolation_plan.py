@@ -14,9 +14,9 @@ from dataset.options import DataSettings, data_settings
 from evaluation.data import Corruptions
 from evaluation.interpolation import check_branches
 from evaluation.options import evaluation_attacks
-from evaluation.plan import resumed_file, settle_corruptions
+from evaluation.plan import folder_of, resumed_file, settle_corruptions
 from helper.errors import UserError
-from helper.run_folder import checkpoint_name, plain_arguments
+from helper.run_folder import plain_arguments
 from helper.zoo import in_zoo
 from models.restore import checkpoint_data
 
@@ -84,7 +84,7 @@ def settle(args: argparse.Namespace, checkpoint: dict) -> InterpolationPlan:
     estimated = args.statistics == "estimate"
     # The point of a single --t does not replace a curve.
     single = "" if args.t is None else f"_t{args.t:g}"
-    name = args.run_name or f"{checkpoint_name(args.checkpoint)}{single}{_suffix(estimated=estimated)}"
+    more = f"{single}{_suffix(estimated=estimated)}"
     chosen = {"corruptions": list(corruptions.names), "severities": list(corruptions.severities)}
     return InterpolationPlan(
         checkpoint=args.checkpoint,
@@ -98,7 +98,7 @@ def settle(args: argparse.Namespace, checkpoint: dict) -> InterpolationPlan:
         attack_images=args.attack_images,
         corruptions=corruptions,
         corrupt_images=args.corrupt_images,
-        folder=Path(args.save_dir, "interpolation", name),
+        folder=folder_of(args, "interpolation", args.checkpoint, more),
         out=args.out,
         resume=resumed_file(args),
         seed=args.seed,

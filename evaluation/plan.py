@@ -15,7 +15,7 @@ from evaluation.corruption_error import check_baseline
 from evaluation.data import Corruptions
 from evaluation.options import chosen_corruptions, evaluation_attacks
 from helper.errors import UserError
-from helper.run_folder import checkpoint_name, plain_arguments
+from helper.run_folder import measurements_folder, plain_arguments
 from models import STUDENTS
 from models.branches import branch_count
 from models.restore import checkpoint_branches, checkpoint_data
@@ -80,12 +80,20 @@ def settle(args: argparse.Namespace, checkpoint: dict) -> EvaluationPlan:
         attacks=tuple(attacks),
         corruptions=corruptions,
         baseline=baseline,
-        folder=Path(args.save_dir, "validation", args.run_name or checkpoint_name(args.path)),
+        folder=folder_of(args, "validation", args.path),
         resume=resumed_file(args),
         figures=not args.no_figures,
         seed=args.seed,
         record=MappingProxyType(plain_arguments({**vars(args), "severities": list(corruptions.severities)})),
     )
+
+
+def folder_of(args: argparse.Namespace, kind: str, checkpoint: Path, more: str = "") -> Path:
+    """Where results of that kind go: --run_name, or what the checkpoint is called, and `more`."""
+    parent = Path(args.save_dir, kind)
+    if args.run_name:
+        return parent / args.run_name
+    return measurements_folder(parent, checkpoint, more, long_names=args.long_names)
 
 
 def check_options(args: argparse.Namespace, checkpoint: dict) -> None:

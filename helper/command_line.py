@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
 
+from helper.run_folder import LONGEST, find_by_long_name
 from helper.zoo import PREFIX, local_file
 
 CHECKPOINT = f"FILE|{PREFIX}NAME"  # what `checkpoint_file` takes
@@ -112,8 +113,11 @@ def folder_name(text: str) -> str:
 
 
 def checkpoint_file(text: str) -> Path:
-    """A path, or the 'zoo:NAME' of a network that comes with the repository, which stands for the path of its file."""
-    return local_file(text)
+    """A path, or the 'zoo:NAME' of a network that comes with the repository, which stands for the path of its file.
+
+    A path through a run's long name (--long_names) also finds the run that goes by its short one.
+    """
+    return find_by_long_name(local_file(text))
 
 
 # argparse names the type in its error line
@@ -126,7 +130,16 @@ def add_run_options(parser: Parser, *, evaluates: bool = False) -> None:
     group = parser.add_argument_group("run")
     group.add_argument("--save_dir", default="save", metavar="DIR", help="where runs are written (default: save)")
     group.add_argument(
-        "--run_name", type=folder_name, help="name of this run's folder (default: built from the options)"
+        "--run_name",
+        type=folder_name,
+        metavar="NAME",
+        help=f"name of this run's folder (default: built from the options, of at most {LONGEST} characters)",
+    )
+    group.add_argument(
+        "--long_names",
+        action="store_true",
+        help="build it in full, as published: S:CustomResNet18_T1:ResNet18_cifar10_... A run that has such a name is "
+        "found by either",
     )
     group.add_argument(
         "--resume",

@@ -7,6 +7,7 @@ results.json        the outcome, written last
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,11 +15,12 @@ from typing import Any
 
 # Options that may differ between a run and its continuation: they do not change what is computed.
 FREE_OPTIONS = {"data_root", "save_dir", "run_name", "resume", "device", "num_workers", "no_download", "print_freq"}
-FREE_OPTIONS |= {"save_freq", "local_rank", "channels_last", "compile"}
+FREE_OPTIONS |= {"save_freq", "local_rank", "channels_last", "compile", "long_names"}
 
 # Whose accuracy a key of the log, or a file of selected weights, means: the trained network's, or its average's.
 RAW, AVERAGED = "", "_ema"
 
+LONGEST = 40  # characters of the name that a run has by default
 
 # Of a line of the log in which every share is in per cent; earlier lines, which say no schema, have some as fractions.
 LOG_SCHEMA = "rlnet-log-2"
@@ -54,11 +56,50 @@ def differing_options(stored: dict, given: dict) -> list[str]:
     return sorted(name for name in (stored.keys() | given.keys()) - FREE_OPTIONS if stored.get(name) != given.get(name))
 
 
+def runs_folder(save_dir: str | Path, stage: int) -> Path:
+    """Where the runs of a stage lie: teachers in save/models, students in save/student_model/stage1 and stage2."""
+    return Path(save_dir, "student_model", f"stage{stage}") if stage else Path(save_dir, "models")
+
+
 def run_folder(save_dir: str | Path, stage: int, name: str) -> Path:
-    """Where the run of that name lies: teachers in save/models, students in save/student_model/stage1 and stage2."""
-    return Path(save_dir, "student_model", f"stage{stage}", name) if stage else Path(save_dir, "models", name)
+    return runs_folder(save_dir, stage) / name
+
+
+def short_name(long: str, readable: str) -> str:
+    """`long` where it is short and without colons, else the beginning of `readable` and a digest of `long`."""
+    if len(long) <= LONGEST and ":" not in long:
+        return long
+    digest = _digest(long)
+    return f"{readable.replace(':', '-')[: LONGEST - 1 - len(digest)]}_{digest}"
+
+
+def default_folder(parent: Path, long: str, readable: str, *, long_names: bool = False) -> Path:
+    """The folder in `parent` of the run that has no name of its own.
+
+    Its name is `long` with `long_names`, and where an earlier run has left a folder of that name; else the short one.
+    """
+    if long_names or (parent / long).is_dir():
+        return parent / long
+    return parent / short_name(long, readable)
+
+
+def find_by_long_name(path: Path) -> Path:
+    """`path` itself, or, where there is none, the file of that name in the folder whose long name is that of path's."""
+    if path.exists():
+        return path
+    return next(iter(sorted(path.parent.parent.glob(f"*_{_digest(path.parent.name)}/{path.name}"))), path)
+
+
+def _digest(name: str) -> str:
+    return hashlib.sha256(name.encode()).hexdigest()[:8]
 
 
 def checkpoint_name(path: Path) -> str:
-    """<run>_<checkpoint>, what folders of measurements of a checkpoint are called."""
+    """<run>_<checkpoint>, what folders of measurements of a checkpoint are called where that is short enough."""
     return f"{path.resolve().parent.name}_{path.stem}"
+
+
+def measurements_folder(parent: Path, path: Path, more: str = "", *, long_names: bool = False) -> Path:
+    """The folder in `parent` of measurements of the checkpoint at `path`; `more` tells them from others of it."""
+    readable = f"{more}_{path.stem.replace('_best', '')}".strip("_")
+    return default_folder(parent, f"{checkpoint_name(path)}{more}", readable, long_names=long_names)

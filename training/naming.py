@@ -2,8 +2,30 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 # The tag of a stage-1 run without an attack, after SENet.
 PLAIN_TAG = "senet"
+
+# The rule of `checkpoint_stem` and training/judging.py's criteria, as --help has it.
+CHECKPOINT_FILES = """\
+checkpoints, in the run's folder:
+  STEM_best.pth          without an attack: the epoch of the best clean accuracy
+  STEM_best_TA0.0.pth    with one: that of the best clean accuracy, through branch 0
+  STEM_best_ATA1.0.pth   that of the best accuracy under attack, through the adversarial branch, whose number it names:
+                         0.0, with --use2BN 1.0, with --use3BN 2.0
+  STEM_best_ema...pth    with --ema: the same of the averaged weights
+  STEM_last.pth          everything needed to go on
+  STEM is the network's name; _stage2 follows it in stage 2, and _stage1 in a stage 1 without an attack.
+"""
+
+
+@dataclass(frozen=True)
+class RunName:
+    """`long`: with every option that tells runs apart; `readable`: what begins the short form of that."""
+
+    long: str
+    readable: str
 
 
 def _join(*parts: str | None) -> str:
@@ -20,10 +42,10 @@ def _branches(count: int) -> str | None:
 
 def teacher_run(
     model: str, dataset: str, *, augment: str, attack: str, mode: str, branches: int, batch_size: int
-) -> str:
+) -> RunName:
     """ResNet18_cifar10_augmix_pgd_2BN_batch128; a mode other than the default stands after the attack."""
     mode = None if mode in ("pgd", "none") else mode
-    return _join(
+    long = _join(
         model,
         dataset,
         _unless_none(augment),
@@ -32,6 +54,7 @@ def teacher_run(
         _branches(branches),
         f"batch{batch_size}",
     )
+    return RunName(long, long)
 
 
 def student_run(
@@ -47,13 +70,13 @@ def student_run(
     branches: int,
     batch_size: int,
     stage1_tag: str | None = None,
-) -> str:
+) -> RunName:
     """S:<student>_T1:<teacher>[_stage1:<tag>]_<dataset>_<label>[_<augment>][_<mode>_kdT<T>_<n>BN_batch<B>].
 
     `label` is the budget's, 'relu82k'. The last part is left out without an attack, as the published names have it; a
     mode other than the default is then named.
     """
-    return _join(
+    long = _join(
         f"S:{student}",
         f"T1:{teacher}",
         f"stage1:{stage1_tag}" if stage1_tag else None,
@@ -65,6 +88,7 @@ def student_run(
         _branches(branches),
         f"batch{batch_size}" if attacked else None,
     )
+    return RunName(long, _join(student, dataset, label))
 
 
 def student_tag(mode: str, *, attacked: bool) -> str:

@@ -24,6 +24,7 @@ from helper.errors import UserError
 from models.branches import add_branch_options
 from models.foreign import TEACHER_IMAGES
 from training.acceleration import AMP, COMPILE
+from training.naming import CHECKPOINT_FILES
 from training.objective import mode_help
 from training.plan import Optimisation
 from training.schedule import default_decay_epochs
@@ -131,6 +132,7 @@ def add_training_options(
     fast: Mapping[str, object],
 ) -> None:
     """Everything that all three stages take. `fast`: what --preset fast stands for, beside --lr_schedule onecycle."""
+    parser.epilog = CHECKPOINT_FILES
     add_augment_option(parser)
     add_branch_options(parser)
     add_attack_options(parser, default="none", steps=7)

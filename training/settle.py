@@ -16,7 +16,7 @@ from dataset.options import data_settings
 from distiller_zoo.loss import losses
 from helper.errors import UserError
 from helper.processes import Processes, on_main_process, restarts
-from helper.run_folder import plain_arguments, run_folder
+from helper.run_folder import default_folder, plain_arguments, run_folder, runs_folder
 from masks.options import SearchPlan, settle_search
 from models import architecture_of, build_model
 from models.branches import branch_count, check_branches
@@ -208,7 +208,13 @@ def settle_run(
     else:
         name = teacher_run(args.model, dataset, attack=args.attack_mode, **settings)
     named = args.resume not in (None, "auto")
-    folder = Path(args.resume).resolve().parent if named else run_folder(args.save_dir, stage, args.run_name or name)
+    if named:
+        folder = Path(args.resume).resolve().parent
+    elif args.run_name:
+        folder = run_folder(args.save_dir, stage, args.run_name)
+    else:
+        parent = runs_folder(args.save_dir, stage)
+        folder = default_folder(parent, name.long, name.readable, long_names=args.long_names)
     stem = checkpoint_stem(args.model_s if origin else args.model, stage, attacked=attacked)
     # A process that torchrun has brought back goes on, whatever the command line once said.
     resume = "auto" if restarts() else args.resume

@@ -20,7 +20,7 @@ from dataset import DatasetSpec, ImageSource, load_dataset
 from dataset.loaders import EvalViews
 from helper.errors import UserError
 from helper.files import file_digest
-from helper.run_folder import checkpoint_name
+from helper.run_folder import measurements_folder
 from masks.counting import relu_totals
 from models.restore import checkpoint_branches, checkpoint_data, load_model
 from private_inference.costs.emulate import HOSTS, EmulatedLink
@@ -90,7 +90,7 @@ def unmeasured(about: dict) -> dict:
 
 def known_accuracy(path: Path, checkpoint: dict, branch: int, save_dir: str) -> dict | None:
     """Percent through `branch`, from the evaluation of this file where there is one, else from its training run."""
-    found = Path(save_dir, "validation", checkpoint_name(path), "results.json")
+    found = measurements_folder(Path(save_dir, "validation"), path) / "results.json"
     source, accuracy = "training", checkpoint.get("metrics")
     if found.is_file():
         results = read_results(found)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from helper.run_folder import default_folder
 from private_inference.costs.link import Network
 from private_inference.engine.protocols import EngineSettings
 
@@ -36,4 +37,9 @@ class Plan:
     recorded: Mapping[str, object]
 
     def folder(self, name: str) -> Path:
-        return Path(self.save_dir, "private_inference", self.run_name or name)
+        """Of --run_name, or `name`, shortened where that is long."""
+        parent = Path(self.save_dir, "private_inference")
+        kind = "estimate" if self.estimate_only else self.role
+        network = self.paths[0].stem.replace("_best", "") if self.paths else None
+        readable = "_".join(part for part in (self.settings.protocol, kind, network) if part)
+        return parent / self.run_name if self.run_name else default_folder(parent, name, readable)

@@ -1,10 +1,15 @@
-"""Logs of any version are read as they are written today."""
+"""What runs are called, and their logs, which are read as they are written today whoever wrote them."""
 
 from __future__ import annotations
 
 import json
 
-from helper.run_folder import LOG_SCHEMA, read_log
+import pytest
+
+from helper.run_folder import LOG_SCHEMA, default_folder, find_by_long_name, read_log, short_name
+
+LONG = "S:CustomResNet18_T1:ResNet18_cifar10_relu82k_augmix_rslad+ce_kdT4.0_2BN_batch128"
+READABLE = "CustomResNet18_cifar10_relu82k"
 
 
 def test_a_log_is_in_per_cent_whoever_wrote_its_lines(tmp_path):
@@ -12,3 +17,34 @@ def test_a_log_is_in_per_cent_whoever_wrote_its_lines(tmp_path):
     later = {"schema": LOG_SCHEMA, "epoch": 2, "loss": 0.5, "accuracy_adv": 0.5, "TA": {"0": 81.0}}
     (tmp_path / "log.jsonl").write_text("".join(json.dumps(record) + "\n" for record in (earlier, later)))
     assert read_log(tmp_path) == [earlier | {"accuracy_adv": 25.0, "mask_distance": 12.5}, later]
+
+
+@pytest.mark.parametrize("name", ["ResNet18_cifar10_augmix_pgd_2BN_batch128", "a" * 40])
+def test_a_name_that_is_short_enough_stays(name):
+    assert short_name(name, name) == name
+
+
+@pytest.mark.parametrize(("long", "readable"), [(LONG, READABLE), ("a" * 41, "a" * 41), ("resnet8_folder:pets",) * 2])
+def test_a_short_name_has_forty_characters_at_most_and_no_colon(long, readable):
+    name = short_name(long, readable)
+    assert len(name) <= 40
+    assert ":" not in name
+    assert name != short_name(f"{long}_", readable)
+
+
+def test_a_path_through_the_long_name_finds_the_short_one(tmp_path):
+    folder = default_folder(tmp_path, LONG, READABLE)
+    folder.mkdir()
+    (folder / "a_best.pth").touch()
+    other = default_folder(tmp_path, f"{LONG}_ema", READABLE)
+    other.mkdir()
+    (other / "a_best.pth").touch()
+    assert find_by_long_name(tmp_path / LONG / "a_best.pth") == folder / "a_best.pth"
+    missing = tmp_path / LONG / "b_best.pth"
+    assert find_by_long_name(missing) == missing
+
+
+def test_a_folder_with_the_long_name_is_gone_on_with(tmp_path):
+    assert default_folder(tmp_path, LONG, READABLE, long_names=True).name == LONG
+    (tmp_path / LONG).mkdir()
+    assert default_folder(tmp_path, LONG, READABLE).name == LONG

@@ -21,6 +21,7 @@ from PIL import Image
 
 from dataset import dataset_spec
 from helper.checkpoint import save_checkpoint
+from helper.run_folder import find_by_long_name
 from masks.allocation import budget_from_fractions
 from masks.selection import set_random_masks
 from models import build_model
@@ -31,7 +32,8 @@ from training.plan import model_spec
 ROOT = Path(__file__).parents[2]
 SMALL = "--batch_size 8 --limit_train_batches 1 --limit_val_batches 1 --num_workers 0 --device cpu --no_download"
 
-# A known command, letter for letter; the folder below save/ that it writes; the ReLUs and checkpoints found there.
+# A known command, letter for letter; the folder below save/ that it writes, by its long name; the ReLUs and
+# checkpoints found there.
 COMMANDS = [block.splitlines() for block in (ROOT / "tests/scripts/known_commands.txt").read_text().split("\n\n")]
 
 # What a path of the table stands for: model, data set, branches, stage, and for a student its budget and tag. The
@@ -121,7 +123,7 @@ def test_a_known_command_runs_as_written(command: str, folder: str, found: str, 
         check=False,
     )
     assert ended.returncode == 0, ended.stderr
-    written = workplace / "save" / folder.removeprefix("-> ")
+    written = find_by_long_name(workplace / "save" / folder.removeprefix("-> ") / "results.json").parent
     kept, _, *checkpoints = found.split()
     assert sorted(file.stem for file in written.glob("*.pth")) == checkpoints
     results = json.loads((written / "results.json").read_text())

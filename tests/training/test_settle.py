@@ -92,7 +92,17 @@ def test_a_student_s_data_and_budget_come_from_where_it_does(stage1, stage2):
     assert first.identity["budget"]["label"] == "relu9k"
     assert second.identity["budget"] == {"label": "relu1k", "layers": [100] * 7}
     assert (first.distillation.tag, second.distillation.tag) == ("pgd", "rslad+ce")
-    assert second.run.folder.name.startswith("S:Customresnet8_T1:resnet8_stage1:rslad+ce_digits_relu1k_augmix_pgd")
+    assert second.run.folder.name.startswith("Customresnet8_digits_relu1k_")
+    long = plan_of(f"{stage2} {ROBUST} --long_names").run.folder.name
+    assert long == "S:Customresnet8_T1:resnet8_stage1:rslad+ce_digits_relu1k_augmix_pgd_kdT4.0_2BN_batch128"
+
+
+def test_a_run_goes_on_under_the_long_name_that_it_has(stage1, tmp_path):
+    command = f"{stage1} {ROBUST} --save_dir {tmp_path}"
+    short, long = (plan_of(f"{command}{more}").run.folder for more in ("", " --long_names"))
+    assert len(short.name) <= 40 < len(long.name)
+    long.mkdir(parents=True)
+    assert plan_of(f"{command} --resume auto").run.folder == long
 
 
 def test_a_cpu_decides_its_precision_once_by_a_clock(monkeypatch):
