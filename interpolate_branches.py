@@ -94,7 +94,11 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         "--estimate_images", type=command_line.positive, default=2048, metavar="N", help="how many (default: 2048)"
     )
     add_evaluation_attack_options(
-        parser, lambda attack: attack.makes_images, with_none=False, title="the attack on the one-branch network"
+        parser,
+        lambda attack: attack.makes_images,
+        checkpoint="checkpoint",
+        with_none=False,
+        title="the attack on the one-branch network",
     )
     parser.add_argument(
         "--attack_images",

@@ -1,10 +1,10 @@
 """Stage 1: find the ReLU mask of a student under a budget, by distillation from its teacher.
 
-    python train_student_stage1_multigpu.py --path_t save/models/.../ResNet18_best_TA0.0.pth --model_s CustomResNet18 \\
-        --dataset cifar10 --sensitivity ResNet18_C10_relu82k_sensitivity --attack_mode pgd --augment_mode augmix \\
-        --use2BN --robust_train_mode rslad+ce
+    python train_student_stage1_multigpu.py --path_t save/models/.../ResNet18_best_TA0.0.pth --relu_budget 82k \\
+        --robust_train_mode rslad+ce
     torchrun --nproc_per_node 2 train_student_stage1_multigpu.py ...
 
+Network, data set, branches, augmentation and attack are those of the teacher; name those that shall differ.
 Every epoch trains under a fixed mask and adds up, at every position of every ReLU layer, how far the student's map is
 from the teacher's; at its end each layer keeps as many positions as the budget grants it, those with the largest sums.
 The last --mask_freeze_epochs train under a frozen mask, and only they give a best checkpoint, so that its weights and
@@ -25,6 +25,7 @@ from helper.processes import start_processes
 from masks.allocation import relu_count
 from masks.options import add_search_options
 from models import build_model
+from models.branches import begin_with
 from training.options import add_distillation_options, add_training_options
 from training.run_folder import RunFolder
 from training.settle import settle
@@ -34,7 +35,7 @@ from training.stage import make_task, planned_loaders, planned_teacher, train_an
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = command_line.Parser(__doc__)
     parser.add_argument(
-        "--model_s", required=True, help="the student, Custom<teacher>: CustomResNet18, Customvgg16, ..."
+        "--model_s", metavar="MODEL", help="the student: CustomResNet18, ... (default: Custom<the teacher's network>)"
     )
     budget = parser.add_argument_group("ReLU budget").add_mutually_exclusive_group(required=True)
     budget.add_argument(
@@ -80,7 +81,7 @@ def main(args: argparse.Namespace) -> None:
     torch.manual_seed(plan.seed)
     student = build_model(plan.model, **asdict(plan.network))
     if plan.distillation.from_teacher:
-        student.load_state_dict(teacher.state_dict())
+        begin_with(student, teacher)
     chooser = plan.search.first_masks(student, plan.distillation.budget.layers, plan.seed)
     task = make_task(plan, processes, student, teacher)
     if plan.search.course.epochs:

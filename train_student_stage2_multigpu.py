@@ -1,9 +1,10 @@
 """Stage 2: fine-tune the student of stage 1 under its mask, which stays as it is.
 
-    python train_student_stage2_multigpu.py --path_t save/models/.../ResNet18_best_TA0.0.pth --model_s CustomResNet18 \\
-        --path_s_load save/student_model/stage1/.../CustomResNet18_best_TA0.0.pth --dataset cifar10 --attack_mode pgd \\
-        --augment_mode augmix --use2BN --robust_train_mode rslad+attn+augattn+ce
+    python train_student_stage2_multigpu.py --path_t save/models/.../ResNet18_best_TA0.0.pth \\
+        --path_s_load save/student_model/stage1/.../CustomResNet18_best_TA0.0.pth \\
+        --robust_train_mode rslad+attn+augattn+ce
 
+Network, data set, branches, augmentation and attack are those of stage 1; name those that shall differ.
 Writes save/student_model/stage2/<run>/.
 """
 
@@ -26,7 +27,7 @@ from training.stage import make_task, planned_loaders, planned_teacher, train_an
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = command_line.Parser(__doc__)
-    parser.add_argument("--model_s", required=True, help="the student, as stage 1 had it: CustomResNet18, ...")
+    parser.add_argument("--model_s", metavar="MODEL", help="the student (default: as stage 1 had it)")
     parser.add_argument(
         "--path_s_load",
         required=True,

@@ -64,7 +64,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--validate_mode", choices=MODES.values(), help="all-ReLU or masked network, to make sure")
     parser.add_argument("--no_figures", action="store_true", help="write no figures")
     add_branch_options(parser)
-    add_evaluation_attack_options(parser)
+    add_evaluation_attack_options(parser, checkpoint="path")
     group = parser.add_argument_group("corruptions")
     add_corruption_options(group)
     group.add_argument(

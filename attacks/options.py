@@ -10,15 +10,17 @@ from attacks.attack import Attack, AttackSettings, attack_named, attacks
 from helper.command_line import Parser
 
 NONE = "none"
+THAT_OF_THE_CHECKPOINT = "as the checkpoint was trained"
 
 EVALUATION_STEPS = 20  # of PGD, wherever a network is judged
 
 
 def add_attack_choice(
-    parser: Parser, offered: Callable[[Attack], bool], *, default: str, with_none: bool = True, title: str
+    parser: Parser, offered: Callable[[Attack], bool], *, default: str | None, with_none: bool = True, title: str
 ):
     """--attack_mode among the `offered` attacks, --eps and --step_size, which default to its customary ones, and the
-    options that these attacks have for themselves. Returns the group.
+    options that these attacks have for themselves. Returns the group. `default`: None where a checkpoint has it, which
+    `parser.dependent` must then give.
     """
     entries = [attack for attack in attacks().values() if offered(attack)]
     kinds = "; ".join(f"{attack.name}, {attack.summary}" for attack in entries)
@@ -27,7 +29,7 @@ def add_attack_choice(
         "--attack_mode",
         choices=[*([NONE] if with_none else []), *(attack.name for attack in entries)],
         default=default,
-        help=f"{title}: {kinds} (default: {default})",
+        help=f"{title}: {kinds} (default: {default or THAT_OF_THE_CHECKPOINT})",
     )
     eps = _customary({attack.name: attack.eps for attack in entries})
     group.add_argument("--eps", type=length, help=f"radius of the ball, in the attack's norm (default: {eps})")
@@ -74,7 +76,8 @@ def _lengths(args: argparse.Namespace) -> dict[str, float]:
             raise argparse.ArgumentTypeError(
                 f"--{name}: {given:g} is above {attack.largest_eps:g}; write 8/255 or 0.0314"
             )
-    return {"eps": length(attack.eps), "step_size": length(attack.step_size)}
+    customary = {"eps": attack.eps, "step_size": attack.step_size}
+    return {name: length(text) for name, text in customary.items() if getattr(args, name) is None}
 
 
 def _customary(values: dict[str, str]) -> str:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
-from attacks.attack import Attack, AttackSettings, attack_named, up_to
+from attacks.attack import Attack, AttackSettings, attack_named, attacks, judge_of, up_to
 from attacks.options import EVALUATION_STEPS, NONE, add_attack_choice, settle_attack
 from dataset.corruptions import CORRUPTIONS, EXTRA_CORRUPTIONS, SEVERITIES
+from helper.checkpoint import known_content
 from helper.command_line import Parser, positive
 from helper.errors import UserError
 
@@ -19,13 +21,16 @@ def add_evaluation_attack_options(
     parser: Parser,
     offered: Callable[[Attack], bool] = lambda attack: True,
     *,
+    checkpoint: str,
     with_none: bool = True,
     title: str = EVERY_ATTACK,
 ) -> None:
+    """`checkpoint`: the option that names the network's file, which says what it was trained against."""
+    parser.dependent.append(partial(trained_against, checkpoint))
     group = add_attack_choice(
         parser,
         lambda attack: attack.evaluates and offered(attack),
-        default="pgd",
+        default=None,
         with_none=with_none,
         title=title,
     )
@@ -38,6 +43,16 @@ def add_evaluation_attack_options(
         default=1,
         help="random starts of PGD, each on the images that withstood the ones before (default: 1)",
     )
+
+
+def trained_against(checkpoint: str, args: argparse.Namespace) -> dict[str, object]:
+    """--attack_mode, and with it the size of the ball, where it is not given: what judged the epochs of training."""
+    trained = known_content(getattr(args, checkpoint)).get("args", {})
+    attack = attacks().get(trained.get("attack_mode"))
+    if attack is None or args.attack_mode is not None:
+        return {"attack_mode": "pgd"}
+    judge = judge_of(attack).name
+    return {"attack_mode": judge, **{name: trained[name] for name in ("eps", "step_size") if name in trained}}
 
 
 def evaluation_attacks(args: argparse.Namespace) -> list[AttackSettings]:

@@ -52,6 +52,14 @@ def read_file(path: str | Path) -> object:
         raise UserError(f"{path}: truncated or damaged, or not a checkpoint") from error
 
 
+def known_content(path: str | Path) -> dict:
+    """What a checkpoint of ours says, for defaults; nothing where the file is missing, damaged or another's."""
+    try:
+        return read_checkpoint(path)
+    except UserError:  # whoever needs the file will say so
+        return {}
+
+
 def read_checkpoint(path: str | Path) -> dict:
     """A checkpoint of ours, on the CPU. Raises UserError for a file that is missing, damaged, foreign or too new."""
     content = read_file(path)

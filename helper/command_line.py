@@ -18,7 +18,8 @@ class Parser(argparse.ArgumentParser):
     """Defaults in the help, no abbreviated options, and one line on stderr for a wrong one.
 
     `presets`: name -> {option: value}, what --preset puts in the place of defaults. `dependent`: functions of what was
-    parsed that return more of these, and raise ArgumentTypeError for values at odds. Options that are given win.
+    parsed that return more of these, one after the other, and raise ArgumentTypeError for values at odds. Options that
+    are given win.
     """
 
     def __init__(self, description: str):
@@ -38,9 +39,10 @@ class Parser(argparse.ArgumentParser):
         try:
             for defaults in self.dependent:
                 self.set_defaults(**defaults(args))
+                args = super().parse_args(argv)
         except argparse.ArgumentTypeError as error:
             self.error(str(error))
-        return super().parse_args(argv) if self.dependent else args
+        return args
 
     def error(self, message: str):
         self.exit(2, f"error: {' '.join(message.split())} (--help explains the options)\n")

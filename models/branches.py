@@ -10,11 +10,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from helper.command_line import Parser
 from helper.errors import UserError
+from models.layers import Network
 
 
 def add_branch_options(parser: Parser) -> None:
@@ -71,3 +73,18 @@ def plan_views(views: Sequence[str], branches: int, batch: int) -> dict[str, Vie
         half = batch // 2
         cuts = {"clean": (0, half), "aug": (0, half), "adv": (half, batch)}
     return {view: View(slice(*cuts[view]), branch_of(view, branches)) for view in views}
+
+
+def begin_with(student: Network, teacher: Network) -> None:
+    """Give the student its teacher's weights.
+
+    Where the teacher has fewer branches, one of them answers for several of the student's.
+    """
+    places = (student.spec.branches, teacher.spec.branches)
+    source = {branch_of(view, places[0]): branch_of(view, places[1]) for view in ("clean", "aug", "adv")}
+    weights = teacher.state_dict()
+
+    def taken(key: str) -> str:
+        return re.sub(r"(?<=\.branches\.)\d+", lambda branch: str(source[int(branch[0])]), key)
+
+    student.load_state_dict({key: weights[taken(key)] for key in student.state_dict()})

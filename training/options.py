@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Mapping
 
 from attacks.attack import AttackSettings, attack_named, judge_of
-from attacks.options import EVALUATION_STEPS, NONE, add_attack_choice, settle_attack
+from attacks.options import EVALUATION_STEPS, NONE, THAT_OF_THE_CHECKPOINT, add_attack_choice, settle_attack
 from dataset.options import add_data_options
 from distiller_zoo.loss import losses
 from distiller_zoo.modes import Weights
@@ -24,13 +24,14 @@ from helper.errors import UserError
 from models.branches import add_branch_options
 from models.foreign import TEACHER_IMAGES
 from training.acceleration import AMP, COMPILE
+from training.inherited import options_of_origin
 from training.naming import CHECKPOINT_FILES
 from training.objective import mode_help
 from training.plan import Optimisation
 from training.schedule import default_decay_epochs
 
 
-def add_attack_options(parser: Parser, *, default: str, steps: int) -> None:
+def add_attack_options(parser: Parser, *, default: str | None, steps: int) -> None:
     group = add_attack_choice(parser, lambda attack: attack.trains, default=default, title="the attack in training")
     group.add_argument("--steps", type=positive, default=steps, help=f"PGD steps in training (default: {steps})")
     group.add_argument(
@@ -131,20 +132,29 @@ def add_training_options(
     learning_rate: float,
     fast: Mapping[str, object],
 ) -> None:
-    """Everything that all three stages take. `fast`: what --preset fast stands for, beside --lr_schedule onecycle."""
+    """Everything that all three stages take. `fast`: what --preset fast stands for, beside --lr_schedule onecycle.
+
+    `dataset`: the default, None in stages that take it, and how it was trained on, from the checkpoint they begin with.
+    """
     parser.epilog = CHECKPOINT_FILES
-    add_augment_option(parser)
+    plain = None if dataset is None else NONE
+    if dataset is None:
+        parser.dependent.append(options_of_origin)
+    add_augment_option(parser, default=plain)
     add_branch_options(parser)
-    add_attack_options(parser, default="none", steps=7)
+    add_attack_options(parser, default=plain, steps=7)
     add_data_options(parser, dataset=dataset, augments=True)
     add_optimizer_options(parser, epochs=epochs, epochs_alias=epochs_alias, learning_rate=learning_rate, fast=fast)
     add_speed_options(parser)
     add_run_options(parser)
 
 
-def add_augment_option(parser: Parser) -> None:
+def add_augment_option(parser: Parser, *, default: str | None) -> None:
     parser.add_argument(
-        "--augment_mode", choices=("none", "augmix"), default="none", help="augmix adds the AugMix view (default: none)"
+        "--augment_mode",
+        choices=(NONE, "augmix"),
+        default=default,
+        help=f"augmix adds the AugMix view (default: {default or THAT_OF_THE_CHECKPOINT})",
     )
 
 

@@ -33,7 +33,7 @@ class Origin:
 
 
 def find_origin(
-    student: str,
+    student: str | None,
     dataset: str | None,
     branches: int,
     teacher_file: Path,
@@ -43,6 +43,8 @@ def find_origin(
     """`dataset`: --dataset, None for that of the teacher. `teacher_images`: as for `load_teacher`. Raises UserError
     where a checkpoint says otherwise than the options, or is of a stage that has no place here.
     """
+    if student is None:
+        raise UserError(f"{student_file or teacher_file} does not say which network it is of; add --model_s")
     if student not in STUDENTS:
         raise UserError(f"--model_s {student} is no student; known are {', '.join(STUDENTS)}")
     content = read_file(teacher_file)
@@ -52,7 +54,8 @@ def find_origin(
         raise UserError(
             f"--path_t {teacher_file} is of stage {teacher['stage']}; a teacher comes from train_teacher.py"
         )
-    check_checkpoint(teacher, teacher_file, dataset=data.name, branches=branches, student=student)
+    fewer = min(branches, teacher["model"]["branches"])  # a teacher's branch may answer for several of the student's
+    check_checkpoint(teacher, teacher_file, dataset=data.name, branches=fewer, student=student)
     if student_file is None:
         return Origin(data, teacher_file, teacher)
     found = read_checkpoint(student_file)

@@ -70,12 +70,13 @@ class Budget:
 class Distillation:
     """Where a student comes from. `teacher` is a model's name, `tag` says how stage 1 trained.
 
-    `teacher_images`: as for `load_teacher`. `student_file`: its weights and masks, in stage 2. `from_teacher`: its
-    first weights are the teacher's.
+    `teacher_branches`: at most the student's. `teacher_images`: as for `load_teacher`. `student_file`: its weights and
+    masks, in stage 2. `from_teacher`: its first weights are the teacher's.
     """
 
     teacher_file: Path
     teacher: str
+    teacher_branches: int
     budget: Budget
     tag: str
     student_file: Path | None = None

@@ -40,9 +40,9 @@ def settle(args: argparse.Namespace, processes: Processes, *, stage: int) -> Pla
     steps are timed; a run that goes on keeps what it began with.
     """
     # Which network, on which data
-    model = args.model_s if stage else checked_teacher(args.model)
     branches = branch_count(use2BN=args.use2BN, use3BN=args.use3BN)
     origin = origin_of(args, branches, stage) if stage else None
+    model = args.model_s if stage else checked_teacher(args.model)
     data = origin.data if origin else dataset_spec(args.dataset)
     network = model_spec(data, branches)
     if origin:  # a student may begin with its teacher's weights, so it sees what that saw
@@ -158,6 +158,9 @@ def notes(plan: Plan) -> Iterator[str]:
                 f"--distill kd sets {loss.weight.name} to 0, so the {loss.distill} terms are left out; "
                 f"--distill {loss.distill} uses them"
             )
+    if plan.stage and (answering := plan.distillation.teacher_branches) < plan.network.branches:
+        which = "its one branch answers" if answering == 1 else f"its {answering} branches answer"
+        yield f"the teacher has fewer batch-norm branches than the student; {which} for all views"
     if plan.search and not plan.search.course.epochs:
         epochs = plan.optimisation.epochs
         yield f"{epochs} epochs leave none to search in; the mask stays as it was drawn at random"
@@ -173,19 +176,21 @@ def settle_distillation(
 ) -> Distillation:
     """`fresh` gives a network of the student's architecture."""
     check_answers(objective, origin)
-    teacher = origin.teacher["model"]["name"]
+    teacher, answering = origin.teacher["model"]["name"], origin.teacher["model"]["branches"]
     if origin.student:
         found = origin.student["budget"]
         budget = Budget(found["label"], tuple(found["layers"]))
         tag = origin.student["tag"]
-        return Distillation(args.path_t, teacher, budget, tag, args.path_s_load, teacher_images=args.teacher_images)
+        return Distillation(
+            args.path_t, teacher, answering, budget, tag, args.path_s_load, teacher_images=args.teacher_images
+        )
     available = search.available(fresh())
     budget = share_out(args.model_s, fresh(), args.sensitivity, args.relu_budget, available)
     budget = Budget(budget.label + search.label, budget.layers)
     tag = student_tag(mode, attacked=args.attack_mode != "none")
     from_teacher = args.init_student == "teacher"
     return Distillation(
-        args.path_t, teacher, budget, tag, from_teacher=from_teacher, teacher_images=args.teacher_images
+        args.path_t, teacher, answering, budget, tag, from_teacher=from_teacher, teacher_images=args.teacher_images
     )
 
 

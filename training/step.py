@@ -56,6 +56,7 @@ class TeacherAnswers:
 
     def __init__(self, task: Task, plan: dict[str, View], images: dict[str, Tensor]):
         self.task, self.plan = task, plan
+        self.branches = task.teacher.spec.branches  # the student may have more
         self.outputs: dict[str, Output] = {}
         # view -> site -> post-ReLU map, of the views that the mask search compares
         self.maps: dict[str, dict[str, Tensor]] = defaultdict(dict)
@@ -70,14 +71,14 @@ class TeacherAnswers:
         if needed:
             rows = [plan[view].rows for view in needed]
             self.clean_rows = slice(min(part.start for part in rows), max(part.stop for part in rows))
-            requests["clean"] = (images["clean"][self.clean_rows], branch_of("clean", task.branches))
+            requests["clean"] = (images["clean"][self.clean_rows], branch_of("clean", self.branches))
         if objective.uses(TEACHER, "aug") or "aug" in self.searched:
-            requests["aug"] = (images["aug"][plan["aug"].rows], plan["aug"].branch)
+            requests["aug"] = (images["aug"][plan["aug"].rows], branch_of("aug", self.branches))
         self._ask(requests)
 
     def see_adversarial(self, x_adv: Tensor) -> None:
         if self.task.objective.uses(TEACHER, "adv") or "adv" in self.searched:
-            self._ask({"adv": (x_adv, self.plan["adv"].branch)})
+            self._ask({"adv": (x_adv, branch_of("adv", self.branches))})
 
     @torch.no_grad()
     def _ask(self, requests: dict[str, tuple[Tensor, int]]) -> None:
