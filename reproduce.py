@@ -25,7 +25,7 @@ from helper.errors import UserError
 from helper.files import lock_folder
 from private_inference.engine.parties import ENGINE_PYTHON
 from reproduction.config import config_names, read_config
-from reproduction.costs import estimate, in_words
+from reproduction.costs import estimate
 from reproduction.ledger import Ledger
 from reproduction.runner import ROOT, Runner
 from reproduction.steps import Place, Row, Step, plan
@@ -89,10 +89,10 @@ def can_run(step: Step) -> bool:
 def print_plan(steps: list[Step], seconds: dict[str, float | None], ledger: Ledger) -> None:
     for step in steps:
         left = seconds[step.name]
-        state = "done" if ledger.is_done(step) else "unknown" if left is None else in_words(left)
+        state = "done" if ledger.is_done(step) else "unknown" if left is None else duration(left)
         print(f"{step.name:<44} {state}")
     unknown = sum(left is None for left in seconds.values())
-    total = in_words(sum(left or 0 for left in seconds.values()))
+    total = duration(sum(left or 0 for left in seconds.values()))
     print(f"left: {total}" + (f", and {unknown} steps of kinds that were never run here" if unknown else ""))
 
 

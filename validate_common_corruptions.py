@@ -48,6 +48,7 @@ from models.branches import add_branch_options
 from models.layers import Network
 from models.restore import load_model
 from reporting.figures import example_images, mask_maps, run_figures, save_figures
+from reporting.next_steps import command
 from reporting.tables import corruption_table, results_csv, results_table
 
 
@@ -134,7 +135,7 @@ def main(args: argparse.Namespace) -> None:
         if plan.figures:
             save_figures(drawn(plan, results, model, source, corrupted, processes.device), plan.folder / "figures")
         print(results_table(results), corruption_table(results) or f"NPA: {without}", sep="\n\n")
-        print(f"written to {plan.folder}")
+        print(f"written to {plan.folder}", f"next: {command('report.py', plan.folder)}", sep="\n")
 
 
 def drawn(

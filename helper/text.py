@@ -1,4 +1,4 @@
-"""Text for a terminal: plain tables and numbers."""
+"""Text for a terminal: plain tables, numbers and durations."""
 
 from __future__ import annotations
 
@@ -7,6 +7,13 @@ from collections.abc import Sequence
 
 def percent(value: float | None) -> str:
     return "-" if value is None else f"{value:.2f}"
+
+
+def duration(seconds: float) -> str:
+    """75 -> '75 s', 600 -> '10 min', 9000 -> '2.5 h'"""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def table(rows: Sequence[Sequence[str]]) -> str:

@@ -30,8 +30,9 @@ def results_table(results: dict) -> str:
     share = 100 * relus["kept"] / relus["total"]
     lines = [
         f"{results['model']} on {results['dataset']}: {relus['kept']:,} of {relus['total']:,} ReLUs ({share:.1f} %), "
-        f"{results['accuracy']['images']:,} images",
+        f"{results['accuracy']['images']:,} {images_of(results)} images",
         table(rows),
+        meaning(results),
     ]
     if results["branches"] > 1 and "AdvA" in results["oracle"]:
         single = results["single_branch"]
@@ -41,6 +42,23 @@ def results_table(results: dict) -> str:
         )
     lines += [f"Warning: {sentence}." for sentence in results["warnings"]]
     return "\n".join(lines)
+
+
+def images_of(results: dict) -> str:
+    """'test' or 'held-out'."""
+    return "held-out" if results.get("measured_on") == "heldout" else "test"
+
+
+def meaning(results: dict) -> str:
+    """What the columns of `results_table` are, and the TA and ATA in the names of selected checkpoints."""
+    accuracy = results["accuracy"]
+    words = ["CA: clean accuracy"]
+    words += ["NPA: the mean over 15 corruptions at 5 severities"] if accuracy.get("NPA") else []
+    if results["attack"]:
+        words.append("AdvA, or an attack's name: accuracy under attacks made through the branch that predicts")
+    if results.get("checkpoints") and results["attack"]:
+        words.append("TA, ATA: the epoch of the best clean accuracy, and under attack, through the branch named there")
+    return f"{'; '.join(words)}."
 
 
 def _rule(results: dict) -> str:

@@ -140,10 +140,3 @@ def estimate(
             rate = spent / sum(passes(other, sizes) for other in alike) if alike else timed
             left[step.name] = max(0.0, work * rate - ledger.seconds(step))
     return left
-
-
-def in_words(seconds: float) -> str:
-    """75 -> '1 min', 9000 -> '2.5 h'"""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

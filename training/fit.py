@@ -21,7 +21,7 @@ from training.judging import judge, keep_best, trained_branches, watch_overfitti
 from training.meter import EpochMeter
 from training.parallel import broadcast_statistics
 from training.plan import Plan
-from training.progress import Progress, say, summary
+from training.progress import Clock, Progress, say, summary
 from training.run_folder import RunFolder
 from training.step import Task
 from training.update import Update
@@ -40,6 +40,7 @@ class Fit:
         self.meter = EpochMeter(task.processes.device)
         self.average = WeightAverage(task.student, plan.optimisation.ema) if plan.optimisation.ema else None
         self.progress = Progress(masks_frozen=task.search is None)
+        self.epoch_s: float | None = None  # of the last epoch, judging included
         if run.checkpoint:
             self.restore(run.checkpoint)
         self.update = Update(task, self.optimizer, self.meter, self.average)
@@ -99,7 +100,7 @@ class Fit:
             record |= {f"TA{kind}": accuracy["CA"], f"ATA{kind}": accuracy["AdvA"]}
         if not progress.masks_frozen:
             record["mask_distance"] = 100 * self.move_masks()
-        record["seconds"] = perf_counter() - started
+        record["seconds"] = self.epoch_s = perf_counter() - started
         self.run.log_epoch(record)
         self.save_progress()
         say(task.processes, summary(record, plan.optimisation.epochs, plan.images.select_on))
@@ -118,6 +119,7 @@ class Fit:
             print_every=self.plan.run.print_freq,
             stop_after=self.stop_after,
             description=f"epoch {progress.epoch + 1}/{epochs}",
+            clock=Clock(epochs - progress.epoch - 1, self.epoch_s),
         )
         if statistics is None:
             step = f"step {progress.step} of epoch {progress.epoch + 1}"

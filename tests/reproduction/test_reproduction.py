@@ -11,8 +11,9 @@ import yaml
 from support.running import fails, run
 
 from helper.errors import UserError
+from helper.text import duration
 from reproduction.config import config_names, read_config, relus_of
-from reproduction.costs import Sizes, in_words, passes
+from reproduction.costs import Sizes, passes
 from reproduction.ledger import Ledger
 from reproduction.runner import Runner
 from reproduction.steps import Place, Step, as_arguments, plan
@@ -125,7 +126,7 @@ def test_passes_are_counted_by_hand(config_file, tmp_path):
 
 
 def test_durations_in_words():
-    assert [in_words(seconds) for seconds in (75, 600, 9000)] == ["75 s", "10 min", "2.5 h"]
+    assert [duration(seconds) for seconds in (75, 600, 9000)] == ["75 s", "10 min", "2.5 h"]
 
 
 def command(path: Path, tmp_path: Path, more: str = "") -> str:

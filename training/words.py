@@ -1,0 +1,69 @@
+"""What a training run says to people: what it will do, and, when it is done, where that lies and what is next."""
+
+from __future__ import annotations
+
+import torch
+
+from attacks.attack import AttackSettings
+from helper.processes import Processes
+from masks.counting import relu_totals
+from models.layers import Network
+from reporting.comparability import attack_in_words
+from reporting.next_steps import command, evaluation_command
+from training.data import Loaders
+from training.plan import Plan
+from training.run_folder import RunFolder
+
+STAGES = ("teacher", "stage 1, mask search", "stage 2, fine-tuning")
+
+
+def opening(plan: Plan, loaders: Loaders, student: Network, processes: Processes) -> str:
+    """One line: network, data, branches, views, budget, epochs, device."""
+    batches, selection = loaders.train.batch_sampler, loaders.selection.batch_sampler
+    where = "held-out" if plan.images.select_on == "heldout" else "test"
+    total = relu_totals(student)[1]
+    kept = sum(plan.distillation.budget.layers) if plan.distillation else total
+    branches = plan.network.branches
+    parts = [
+        f"{STAGES[plan.stage]}: {plan.model} on {plan.data.name}",
+        f"{batches.num_samples:,} images to train on, {selection.num_samples:,} {where} ones to judge by",
+        f"{branches} batch-norm branch{'es' if branches > 1 else ''}",
+        f"views {', '.join(map(plan_view(plan.attack), plan.objective.views))}",
+        f"{kept:,} of {total:,} ReLUs" if kept < total else f"all {total:,} ReLUs",
+        f"{plan.optimisation.epochs} epochs of {batches.total} batches of {batches.batch_size}",
+        f"{device_in_words(processes)}, {'float32' if plan.acceleration.amp == 'none' else plan.acceleration.amp}",
+    ]
+    return "; ".join(parts)
+
+
+def plan_view(attack: AttackSettings | None):
+    """View -> its name, with the attack that makes it."""
+    return lambda view: f"adv ({attack_in_words(attack.record())})" if view == "adv" and attack else view
+
+
+def device_in_words(processes: Processes) -> str:
+    """'cpu, 2 threads'; '2 processes, each on cuda'."""
+    name = processes.device.type
+    if name == "cpu":
+        threads = torch.get_num_threads()
+        name = f"cpu, {threads} thread{'s' if threads > 1 else ''}"
+    return name if processes.count == 1 else f"{processes.count} processes, each on {name}"
+
+
+def closing(plan: Plan, run: RunFolder, best: str) -> str:
+    """Where everything lies, and what to type next. `best`: the file of the first selected checkpoint."""
+    common = [
+        word
+        for name, default in (("data_root", "data"), ("save_dir", "save"))
+        if plan.record[name] != default
+        for word in (f"--{name}", plan.record[name])
+    ]
+    mode = ["--robust_train_mode", "rslad+ce"] if plan.attack else []
+    if plan.stage == 0:
+        script, options = "train_student_stage1_multigpu.py", ["--path_t", best, "--relu_budget", "15%", *mode]
+    elif plan.stage == 1:
+        script = "train_student_stage2_multigpu.py"
+        options = ["--path_t", plan.distillation.teacher_file, "--path_s_load", best, *mode]
+    else:
+        return f"written to {run.path}\nnext: {evaluation_command(best, common)}"
+    return f"written to {run.path}\nnext: {command(script, *options, *common)}"
