@@ -118,7 +118,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         metavar="N",
         help="corrupt N evenly spaced held-out images (default: 256)",
     )
-    add_data_options(parser, dataset=None)
+    add_data_options(parser, dataset=None, counts=False)
     add_run_options(parser, evaluates=True)
     return parser.parse_args(argv)
 

@@ -21,17 +21,16 @@ from functools import partial
 from itertools import chain
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import nn
 
 from attacks.attack import AttackSettings, attack_named
 from attacks.mode import attack_mode
 from attacks.options import EVALUATION_STEPS, length
-from dataset import Subset, dataset_spec
+from dataset import dataset_spec
 from dataset.corruptions import SEVERITIES
 from dataset.options import DataSettings
-from evaluation.data import Corruptions, evenly_spaced, find_corrupted, read_split
+from evaluation.data import Corruptions, find_corrupted, read_split, spaced
 from evaluation.evaluation import Evaluation
 from evaluation.measurements import Unsaved
 from evaluation.options import chosen_corruptions
@@ -128,7 +127,7 @@ def evaluate(
     tensors = chain(model.parameters(), model.buffers())
     processes = Processes(0, 1, next((tensor.device for tensor in tensors), torch.device("cpu")))
     test = read_split(images, spec, processes, train=False)
-    source = Subset(test, evenly_spaced(np.arange(len(test)), limit))
+    source = spaced(test, limit)
     corrupted, _ = find_corrupted(wanted, images, spec, source, seed)
     evaluation = Evaluation(model, [branch], spec, source, Unsaved(), processes, images, seed=seed)
     with attack_mode(model, branch):

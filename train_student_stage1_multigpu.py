@@ -26,6 +26,7 @@ from masks.allocation import relu_count
 from masks.options import add_search_options
 from models import build_model
 from models.branches import begin_with
+from sensitivity import budget_names
 from training.options import add_distillation_options, add_training_options
 from training.run_folder import RunFolder
 from training.settle import settle
@@ -34,12 +35,16 @@ from training.stage import make_task, planned_loaders, planned_teacher, train_an
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = command_line.Parser(__doc__)
+    parser.first = ("path_t", "relu_budget", "sensitivity", "robust_train_mode", "mask_search", "init_student")
+    parser.first += ("preset", "epochs", "run_name", "resume")
     parser.add_argument(
         "--model_s", metavar="MODEL", help="the student: CustomResNet18, ... (default: Custom<the teacher's network>)"
     )
     budget = parser.add_argument_group("ReLU budget").add_mutually_exclusive_group(required=True)
     budget.add_argument(
-        "--sensitivity", metavar="NAME", help="a named list of sensitivity/, or a .yaml file like those"
+        "--sensitivity",
+        metavar="NAME",
+        help=f"a named budget, {', '.join(budget_names())}; or a .yaml file like those in sensitivity/",
     )
     budget.add_argument(
         "--relu_budget",

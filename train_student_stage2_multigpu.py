@@ -27,6 +27,8 @@ from training.stage import make_task, planned_loaders, planned_teacher, train_an
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = command_line.Parser(__doc__)
+    parser.first = ("path_t", "path_s_load", "robust_train_mode", "preset", "epochs", "learning_rate", "batch_size")
+    parser.first += ("ema", "run_name", "resume")
     parser.add_argument("--model_s", metavar="MODEL", help="the student (default: as stage 1 had it)")
     parser.add_argument(
         "--path_s_load",

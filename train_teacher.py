@@ -18,7 +18,7 @@ import torch
 
 from helper import command_line
 from helper.processes import start_processes
-from models import build_model
+from models import ARCHITECTURES, build_model
 from training.options import add_loss_options, add_training_options
 from training.run_folder import RunFolder
 from training.settle import settle
@@ -27,7 +27,13 @@ from training.stage import make_task, planned_loaders, train_and_report
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = command_line.Parser(__doc__)
-    parser.add_argument("--model", default="ResNet18", help="the network (default: ResNet18)")
+    parser.first = ("dataset", "model", "attack_mode", "augment_mode", "use2BN", "preset", "epochs", "batch_size")
+    parser.first += ("run_name", "resume")
+    parser.add_argument(
+        "--model",
+        metavar="MODEL",
+        help=f"{', '.join(ARCHITECTURES)} (default: ResNet18; without --dataset as well resnet8, with --preset fast)",
+    )
     add_loss_options(parser.add_argument_group("loss"), with_teacher=False)
     add_training_options(
         parser,
@@ -38,7 +44,15 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         # An eighth. A one-cycle bears twice the rate, for it spends a moment there and not 150 epochs.
         fast={"epochs": 30, "learning_rate": 0.1},
     )
+    parser.set_defaults(dataset=None)
+    parser.dependent.append(first_run)
     return parser.parse_args(argv)
+
+
+def first_run(args: argparse.Namespace) -> dict[str, object]:
+    """Network and data where they are not named; where neither is, what a first try trains in minutes."""
+    tried = {"model": "resnet8", "preset": "fast"} if args.model is None and args.dataset is None else {}
+    return {"model": "ResNet18", "dataset": "digits", **tried}
 
 
 def main(args: argparse.Namespace) -> None:

@@ -28,7 +28,7 @@ from dataset import ImageSource
 from dataset.corrupted_sets import CorruptedSet
 from dataset.options import add_data_options
 from evaluation.corruption_error import baseline_warnings, corruption_errors
-from evaluation.data import find_corrupted, read_judged
+from evaluation.data import SpacedSet, find_corrupted, read_judged, spaced
 from evaluation.evaluation import Evaluation
 from evaluation.examples import example_columns
 from evaluation.measurements import open_measurements
@@ -54,6 +54,8 @@ from reporting.tables import corruption_table, results_csv, results_table
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = command_line.Parser(__doc__)
+    parser.first = ("path", "attack_mode", "steps", "restarts", "generate", "corruptions", "severities", "images")
+    parser.first += ("baseline", "run_name")
     parser.add_argument(
         "--path",
         required=True,
@@ -99,10 +101,15 @@ def main(args: argparse.Namespace) -> None:
     corrupted, without = find_corrupted(plan.corruptions, plan.images, plan.data, source, plan.seed)
     if plan.baseline and not corrupted:
         raise UserError(f"--baseline: there are no corrupted images to measure on: {without}")
+    about = {}
+    if count := plan.images.limit_images:
+        about = {"of all": len(source)}
+        source, corrupted = spaced(source, count), corrupted and SpacedSet(corrupted, count)
     measured = open_measurements(plan.folder, plan.checkpoint, processes, plan.resume)
 
     # Measurements, each on disk before the next begins
-    evaluation = Evaluation(model, plan.branches, plan.data, source, measured, processes, plan.images, seed=plan.seed)
+    settings = (source, measured, processes, plan.images)
+    evaluation = Evaluation(model, plan.branches, plan.data, *settings, seed=plan.seed, about=about)
     found = evaluation.self_checks()
     accuracy = evaluation.accuracy(plan.attacks, corrupted, plan.corruptions.names, plan.corruptions.severities)
     undefined = []

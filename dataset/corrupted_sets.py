@@ -47,7 +47,9 @@ class Provenance:
 
 
 class CorruptedSet:
-    """Every corruption of one test set."""
+    """Every corruption of one test set. `in_memory`: its images are read in no time."""
+
+    in_memory = False
 
     def __init__(self, provenance: Provenance, severities: Sequence[int]):
         self.provenance = provenance
@@ -89,6 +91,8 @@ class StoredSet(CorruptedSet):
 
 class ArraySet(StoredSet):
     """One .npy a corruption, mapped from disk one at a time."""
+
+    in_memory = True
 
     def file(self, corruption: str, severity: int) -> str:
         return f"{corruption}.npy"
@@ -199,6 +203,8 @@ class GeneratedSet(CorruptedSet):
 
 class HeldSet(CorruptedSet):
     """The images of another set, each made or read once and then held in memory: for many networks on the same ones."""
+
+    in_memory = True
 
     def __init__(self, corrupted: CorruptedSet):
         super().__init__(corrupted.provenance, corrupted.severities)

@@ -16,7 +16,10 @@ DATA_ON = ("auto", "device", "workers")
 
 @dataclass(frozen=True)
 class DataSettings:
-    """How the images of a data set are read: the options of the same names, `data_on` settled."""
+    """How the images of a data set are read: the options of the same names, `data_on` settled.
+
+    `limit_images`: --images, how many an evaluation takes.
+    """
 
     data_root: str = "data"
     no_download: bool = False
@@ -26,6 +29,7 @@ class DataSettings:
     limit_train_batches: int | None = None
     limit_val_batches: int | None = None
     data_on: str = "workers"
+    limit_images: int | None = None
 
 
 def data_settings(args: argparse.Namespace, *, data_on: str = "workers") -> DataSettings:
@@ -38,6 +42,7 @@ def data_settings(args: argparse.Namespace, *, data_on: str = "workers") -> Data
         args.limit_train_batches,
         args.limit_val_batches,
         data_on,
+        getattr(args, "images", None),
     )
 
 
@@ -61,9 +66,17 @@ def add_dataset_option(group, *, default: str | None = None, says: str = "") -> 
 
 
 def add_data_options(
-    parser: Parser, *, dataset: str | None, batch_size: int = 128, select_on: str = "heldout", augments: bool = False
+    parser: Parser,
+    *,
+    dataset: str | None,
+    batch_size: int = 128,
+    select_on: str = "heldout",
+    augments: bool = False,
+    counts: bool = True,
 ) -> None:
-    """`augments`: the script crops, flips and mixes images, and may do so in more than one place."""
+    """`augments`: the script trains; it crops, flips and mixes images, and may do so in more than one place. `counts`:
+    --images says on how many it evaluates.
+    """
     group = parser.add_argument_group("data")
     add_dataset_option(group, default=dataset)
     group.add_argument("--data_root", default="data", metavar="DIR", help="where data sets lie (default: data)")
@@ -89,15 +102,24 @@ def add_data_options(
             "the draws: a run goes on only with what it began with. auto: device on a GPU, but for ImageNet, which "
             "is too large; workers on a CPU, where they run beside the training on other cores (default: auto)",
         )
-    group.add_argument("--limit_train_batches", type=positive, metavar="N", help="at most N training batches an epoch")
-    group.add_argument("--limit_val_batches", type=positive, metavar="N", help="at most N batches in every evaluation")
+    group.add_argument(
+        "--limit_train_batches",
+        type=positive,
+        metavar="N",
+        help="at most N training batches an epoch" if augments else argparse.SUPPRESS,
+    )
+    if counts:
+        group.add_argument(
+            "--images", type=positive, metavar="N", help="N evenly spaced images in every evaluation (default: all)"
+        )
+    group.add_argument("--limit_val_batches", type=positive, metavar="N", help="the first N batches of an evaluation")
     group.add_argument(
         "--select_on",
         choices=("heldout", "test", "last"),
         default=select_on,
         help="what the best epoch is chosen on: heldout, a fixed tenth of the training set, then not trained on; test, "
-        "the published habit, which flatters; or last: no choice, the last epoch it is. In "
-        "validate_common_corruptions.py and interpolate_branches.py, heldout measures on that tenth, and the others on "
-        "the test set "
-        f"(default: {select_on})",
+        f"the published habit, which flatters; or last: no choice, the last epoch it is (default: {select_on})"
+        if augments
+        else "what to measure on: heldout, the tenth of the training set that training held out, or, with the others, "
+        f"the test set (default: {select_on})",
     )

@@ -100,6 +100,25 @@ def find_corrupted(
     return found, reason
 
 
+class SpacedSet(CorruptedSet):
+    """`count` evenly spaced images of every cell of another set."""
+
+    def __init__(self, corrupted: CorruptedSet, count: int):
+        super().__init__(corrupted.provenance, corrupted.severities)
+        self.corrupted, self.count, self.in_memory = corrupted, count, corrupted.in_memory
+
+    def source(self, corruption: str, severity: int) -> ImageSource:
+        return spaced(self.corrupted.source(corruption, severity), self.count)
+
+    def identity(self, corruption: str, severity: int) -> str:
+        return self.corrupted.identity(corruption, severity)
+
+
+def spaced(source: ImageSource, count: int | None) -> ImageSource:
+    """`count` evenly spaced images of the source; all of them for None."""
+    return source if count is None else Subset(source, evenly_spaced(np.arange(len(source)), count))
+
+
 def evenly_spaced(indices: np.ndarray, count: int | None) -> np.ndarray:
     """`count` of the indices, or all: None, or as many as there are. A data set may be sorted by class."""
     if count is None or count >= len(indices):

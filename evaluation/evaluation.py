@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from attacks.attack import AttackSettings
 from dataset import DatasetSpec, ImageSource
-from dataset.corrupted_sets import ArraySet, CorruptedSet, HeldSet
+from dataset.corrupted_sets import CorruptedSet
 from dataset.options import DataSettings
 from evaluation.accuracy import evaluate
 from evaluation.corruption_error import whole_benchmark
@@ -129,7 +129,7 @@ class Evaluation:
         """{branch: {corruption: [% per severity]}}"""
         # Images of a corrupted set have their network's size already.
         load = partial(evaluation_loader, self.settings, replace(self.spec, any_size=False), self.processes)
-        if isinstance(corrupted, ArraySet | HeldSet):
+        if corrupted.in_memory:
             load = partial(load, workers=0)  # to start workers 75 times takes longer than to read arrays
         table = {str(branch): {name: [] for name in names} for branch in self.branches}
         cells = [(name, severity) for name in names for severity in severities]

@@ -17,6 +17,7 @@ CHECKPOINT = f"FILE|{PREFIX}NAME"  # what `checkpoint_file` takes
 class Parser(argparse.ArgumentParser):
     """Defaults in the help, no abbreviated options, and one line on stderr for a wrong one.
 
+    `first`: the options that people change first, which --help puts before all groups.
     `presets`: name -> {option: value}, what --preset puts in the place of defaults. `dependent`: functions of what was
     parsed that return more of these, one after the other, and raise ArgumentTypeError for values at odds. Options that
     are given win.
@@ -28,21 +29,44 @@ class Parser(argparse.ArgumentParser):
             formatter_class=argparse.RawDescriptionHelpFormatter,
             allow_abbrev=False,
         )
+        self.first: tuple[str, ...] = ()
         self.presets: dict[str, dict[str, object]] = {}
         self.dependent: list[Callable[[argparse.Namespace], Mapping[str, object]]] = []
 
     def parse_args(self, argv: Sequence[str] | None = None) -> argparse.Namespace:  # type: ignore[override]
         args = super().parse_args(argv)
-        if preset := self.presets.get(getattr(args, "preset", None) or ""):
-            self.set_defaults(**preset)
-            args = super().parse_args(argv)
         try:
             for defaults in self.dependent:
                 self.set_defaults(**defaults(args))
                 args = super().parse_args(argv)
         except argparse.ArgumentTypeError as error:
             self.error(str(error))
+        if preset := self.presets.get(getattr(args, "preset", None) or ""):
+            self.set_defaults(**preset)
+            args = super().parse_args(argv)
         return args
+
+    def format_help(self) -> str:
+        """As argparse has it, but with what must be given alone in the usage, and with `first` before the groups."""
+        formatter = self.formatter_class(prog=f"{self.prog} [options]")
+        alternatives = [group for group in self._mutually_exclusive_groups if group.required]
+        either = {id(action) for group in alternatives for action in group._group_actions}
+        needed = [action for action in self._actions if action.required or id(action) in either]
+        formatter.add_usage(self.usage, needed, alternatives)
+        formatter.add_text(self.description)
+        known = {action.dest: action for action in self._actions}
+        first = [known[name] for name in self.first]
+        sections = [("what people change first", first)] if first else []
+        sections += [
+            (group.title, [action for action in group._group_actions if action not in first])
+            for group in self._action_groups
+        ]
+        for title, actions in sections:
+            formatter.start_section(title)
+            formatter.add_arguments(actions)
+            formatter.end_section()
+        formatter.add_text(self.epilog)
+        return formatter.format_help()
 
     def error(self, message: str):
         self.exit(2, f"error: {' '.join(message.split())} (--help explains the options)\n")
@@ -155,10 +179,15 @@ def add_run_options(parser: Parser, *, evaluates: bool = False) -> None:
         "--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: a GPU where there is one"
     )
     group.add_argument("--seed", type=seed, default=0, help="of weights, masks, order, augmentation, attack starts")
+    hidden = argparse.SUPPRESS if evaluates else None  # taken by every script, so that commands may share them
     group.add_argument(
-        "--print_freq", type=positive, default=10, metavar="N", help="renew the bar's figures every N steps"
+        "--print_freq", type=positive, default=10, metavar="N", help=hidden or "renew the bar's figures every N steps"
     )
     group.add_argument(
-        "--save_freq", type=positive, default=1000, metavar="N", help="a checkpoint every N steps within an epoch too"
+        "--save_freq",
+        type=positive,
+        default=1000,
+        metavar="N",
+        help=hidden or "a checkpoint every N steps within an epoch too",
     )
-    group.add_argument("--local-rank", "--local_rank", type=int, help="set by torch.distributed.launch")
+    group.add_argument("--local-rank", "--local_rank", type=int, help=argparse.SUPPRESS)  # torch.distributed.launch's

@@ -71,7 +71,7 @@ def training_loaders(
             **sharing(images, processes),
         )
         evaluation = partial(evaluation_loader, images, spec, processes)
-    return with_evaluations(train, evaluation, training, testing, heldout, attacked)
+    return with_evaluations(train, evaluation, training, testing, heldout, attacked, images.limit_images)
 
 
 def device_evaluation(
@@ -88,14 +88,16 @@ def with_evaluations(
     testing: ImageSource | ResidentImages,
     heldout: np.ndarray | None,
     attacked: int | None,
+    limit: int | None = None,
 ) -> Loaders:
     """The loaders of a run: `evaluation(images, indices)` makes those beside `train`, and none twice.
 
     `heldout`: what of `training` to select on, None for `testing`. `attacked`: how many images of that to attack.
+    `limit`: how many to evaluate on at all.
     """
-    every = np.arange(len(testing.labels))
+    every = evenly_spaced(np.arange(len(testing.labels)), limit)
     test = evaluation(testing, every)
-    judged, judging = (testing, every) if heldout is None else (training, heldout)
+    judged, judging = (testing, every) if heldout is None else (training, evenly_spaced(heldout, limit))
     selection = test if heldout is None else evaluation(judged, judging)
     chosen = evenly_spaced(judging, attacked)
     return Loaders(train, selection, selection if chosen is judging else evaluation(judged, chosen), test)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import importlib
+import re
 
 import pytest
 
 from train_teacher import parse_args
 
 STAGES = {
-    "train_teacher": "",
+    "train_teacher": "--dataset=digits",
     "train_student_stage1_multigpu": "--path_t=t --model_s=CustomResNet18 --relu_budget=1",
     "train_student_stage2_multigpu": "--path_t=t --model_s=CustomResNet18 --path_s_load=s",
 }
@@ -65,3 +66,44 @@ def test_memory_order_is_a_flag_with_its_opposite():
     assert parse_args([]).channels_last
     assert parse_args(["--channels_last"]).channels_last
     assert not parse_args(["--no_channels_last"]).channels_last
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ("", ("resnet8", "digits", 30)),
+        ("--epochs 3", ("resnet8", "digits", 3)),
+        ("--dataset digits", ("ResNet18", "digits", 240)),
+        ("--model resnet20", ("resnet20", "digits", 240)),
+    ],
+)
+def test_a_first_try_trains_what_fits_the_digits(options: str, expected: tuple):
+    args = parse_args(options.split())
+    assert (args.model, args.dataset, args.epochs) == expected
+
+
+@pytest.mark.parametrize("script", [*STAGES, "validate_common_corruptions"])
+def test_help_begins_with_ten_options_and_says_every_one_once(script: str, capsys: pytest.CaptureFixture[str]):
+    with pytest.raises(SystemExit):
+        importlib.import_module(script).parse_args(["--help"])
+    usage, first, *groups = re.split(r"\n(?=\S.*:\n)", capsys.readouterr().out)
+    assert usage.startswith("usage: ")
+    assert len(usage.split("\n\n")[0].splitlines()) <= 3
+    assert first.startswith("what people change first:")
+    options = [re.findall(r"^  (--\w+)", group, re.MULTILINE) for group in (first, *groups)]
+    assert len(options[0]) == 10
+    every = [option for group in options for option in group]
+    assert len(every) == len(set(every))
+    training = {"--limit_train_batches", "--save_freq", "--print_freq"}
+    assert training & set(every) == (training if script in STAGES else set())
+
+
+def test_help_lists_what_there_is(capsys: pytest.CaptureFixture[str]):
+    for script, words in (
+        ("train_teacher", ("wrn_22_8", "tiny_imagenet", "--images N")),
+        ("train_student_stage1_multigpu", ("ResNet18_C10_relu82k_sensitivity", "STEM_best_ATA1.0.pth")),
+    ):
+        with pytest.raises(SystemExit):
+            importlib.import_module(script).parse_args(["--help"])
+        text = " ".join(capsys.readouterr().out.split())
+        assert all(word in text for word in words)

@@ -197,3 +197,16 @@ def test_autoattack_says_how_to_install_it(checkpoint, monkeypatch):
     args = script.parse_args(f"--path {checkpoint} --attack_mode autoattack".split())
     with pytest.raises(UserError, match=r"pip install -r requirements-attacks\.txt"):
         settle(args, {"model": {"name": "resnet8", "branches": 1}, "dataset": "digits"})
+
+
+def test_evenly_spaced_images_are_the_same_ones_in_every_measurement(checkpoint, tmp_path):
+    """Those of a corrupted set are the spaced images corrupted, whether it is read or made on the fly."""
+    made = f"{tmp_path}/digits-C"
+    run(f"make_corruptions.py --dataset digits --corruptions fog --severities 1 2 --out {made}")
+    cells = "--attack_mode fgsm --corruptions fog --severities 2 --images 40 --no_figures"
+    for name, more in (("made", "--generate"), ("read", f"--corruption_dir {made}")):
+        run(command(checkpoint, tmp_path / name, f"{cells} {more}").replace("--limit_val_batches 2", ""))
+    one, two = results(tmp_path / "made"), results(tmp_path / "read")
+    assert one["accuracy"] == two["accuracy"]
+    assert one["accuracy"]["images"] == 40
+    assert all("images 40, of all 355" in cell for cell in measured(tmp_path / "made"))
