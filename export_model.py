@@ -26,6 +26,7 @@ from helper.files import replace_file
 from helper.text import table
 from masks.counting import relu_counts, relu_totals
 from models.layers import Network, use_branch
+from models.own import add_code_option
 from models.restore import load_model
 from private_inference.program.fuse import fuse, fused_in_words
 from private_inference.program.npz_file import load_program, write_program
@@ -61,6 +62,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         metavar="N",
         help="onnx: batches of exactly N images (default: of any size)",
     )
+    add_code_option(parser)
     parser.add_argument("--no_fuse", dest="fuse", action="store_false", help="leave convolutions as they are")
     return parser.parse_args(argv)
 

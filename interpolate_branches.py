@@ -51,6 +51,7 @@ from helper.files import write_json
 from helper.placement import place_model, to_device
 from helper.processes import Processes, start_processes
 from models.layers import Network
+from models.own import add_code_option
 from models.restore import load_model
 from reporting.figure_style import save_figure
 from reporting.interpolation import accuracy_over_t, curve_table
@@ -70,6 +71,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--out", type=Path, metavar="FILE", help="the one-branch checkpoint (default: CHECKPOINT's name with _t<t>)"
     )
+    add_code_option(parser)
     group = parser.add_argument_group("interpolation")
     chosen = group.add_mutually_exclusive_group(required=True)
     chosen.add_argument(

@@ -40,6 +40,8 @@ from helper.processes import Processes
 from helper.zoo import PREFIX, entry_of, local_file
 from masks.counting import describe_relus, relu_totals
 from models.layers import Network
+from models.own import model_name
+from models.plain import mask_relus
 from models.restore import checkpoint_branches, keep_branch, restore_model
 from private_inference.costs.estimate import load_constants, rough_costs, rough_seconds
 from private_inference.costs.link import network as link_named
@@ -49,7 +51,7 @@ from private_inference.program.fuse import fuse
 from private_inference.program.trace import build_program
 from reporting.results import best_single_branch, read_results
 
-__all__ = ["About", "UserError", "count_relus", "evaluate", "load_model", "private_cost"]
+__all__ = ["About", "UserError", "count_relus", "evaluate", "load_model", "mask_relus", "private_cost"]
 
 STATE = {"state_dict", "optimizer", "average", "meter", "search"}  # of a checkpoint, tensors
 
@@ -69,16 +71,19 @@ class About:
     checkpoint: Mapping[str, object] = field(repr=False)
 
 
-def load_model(path: str | Path, branch: int | None = None) -> Network:
+def load_model(path: str | Path, branch: int | None = None, model: str | None = None) -> Network:
     """A network that is ready to predict, on the CPU and in eval mode: logits of images (B, 3, S, S) in [0, 1].
 
     path: a checkpoint of this project, or 'zoo:NAME'. branch: the batch-norm branch that predicts; None for the best
     single one by the stored results (the zoo's, or the results.json of the run that wrote the file), 0 where there are
-    none. The network has that branch alone, as its branch 0. `model.about` is an `About`. Raises UserError.
+    none. The network has that branch alone, as its branch 0. model: 'PATH.py:function' of a network of your own, whose
+    code is run only where it is named. `model.about` of what is returned is an `About`. Raises UserError.
 
         model = rlnet.load_model("save/models/RUN/ResNet18_best_TA0.0.pth", branch=1)
         predicted = model(images).argmax(1)
     """
+    if model is not None:
+        model_name(model)
     file = local_file(path)
     checkpoint = read_checkpoint(file)
     trained = checkpoint_branches(checkpoint)
@@ -86,10 +91,10 @@ def load_model(path: str | Path, branch: int | None = None) -> Network:
         branch = _best_branch(str(path), file, trained)
     if branch not in trained:
         raise UserError(f"branch {branch}: {path} trained the branches {', '.join(map(str, trained))}")
-    model = keep_branch(restore_model(checkpoint, file), branch).eval()
+    network = keep_branch(restore_model(checkpoint, file), branch).eval()
     said = {key: value for key, value in checkpoint.items() if key not in STATE}
-    model.about = About(file, said["model"]["name"], said.get("dataset"), branch, tuple(trained), said)
-    return model
+    network.about = About(file, said["model"]["name"], said.get("dataset"), branch, tuple(trained), said)
+    return network
 
 
 def evaluate(

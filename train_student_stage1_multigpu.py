@@ -26,6 +26,7 @@ from masks.allocation import relu_count
 from masks.options import add_search_options
 from models import build_model
 from models.branches import begin_with
+from models.own import add_code_option
 from sensitivity import budget_names
 from training.options import add_distillation_options, add_training_options
 from training.run_folder import RunFolder
@@ -59,6 +60,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         default="random",
         help="the student's first weights (default: random)",
     )
+    add_code_option(parser)
     add_distillation_options(parser, distill="kd")
     add_training_options(
         parser,

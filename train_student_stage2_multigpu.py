@@ -18,6 +18,7 @@ import torch
 
 from helper import command_line
 from helper.processes import start_processes
+from models.own import add_code_option
 from models.restore import load_model
 from training.options import add_distillation_options, add_training_options
 from training.run_folder import RunFolder
@@ -42,6 +43,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         action="store_true",
         help="train dense weights. There are no others here: accepted so that published commands run as they are",
     )
+    add_code_option(parser)
     add_distillation_options(parser, distill="attention")
     add_training_options(
         parser,

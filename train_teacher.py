@@ -19,6 +19,7 @@ import torch
 from helper import command_line
 from helper.processes import start_processes
 from models import ARCHITECTURES, build_model
+from models.own import PLACE, model_name
 from training.options import add_loss_options, add_training_options
 from training.run_folder import RunFolder
 from training.settle import settle
@@ -31,8 +32,10 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.first += ("run_name", "resume")
     parser.add_argument(
         "--model",
+        type=model_name,
         metavar="MODEL",
-        help=f"{', '.join(ARCHITECTURES)} (default: ResNet18; without --dataset as well resnet8, with --preset fast)",
+        help=f"{', '.join(ARCHITECTURES)}; or {PLACE}, a network of your own (docs/extending.md) (default: ResNet18; "
+        "without --dataset as well resnet8, with --preset fast)",
     )
     add_loss_options(parser.add_argument_group("loss"), with_teacher=False)
     add_training_options(

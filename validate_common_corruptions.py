@@ -46,6 +46,7 @@ from helper.run_folder import read_log
 from masks.counting import mask_arrays
 from models.branches import add_branch_options
 from models.layers import Network
+from models.own import PLACE, model_name
 from models.restore import load_model
 from reporting.figures import example_images, mask_maps, run_figures, save_figures
 from reporting.next_steps import command
@@ -63,7 +64,13 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         metavar=command_line.CHECKPOINT,
         help="the checkpoint",
     )
-    parser.add_argument("--model", help="its model, to make sure (default: what the checkpoint says)")
+    parser.add_argument(
+        "--model",
+        type=model_name,
+        metavar="MODEL",
+        help=f"its model, to make sure (default: what the checkpoint says); of a network of your own {PLACE}: its code "
+        "is run only where it is named here",
+    )
     parser.add_argument("--validate_mode", choices=MODES.values(), help="all-ReLU or masked network, to make sure")
     parser.add_argument("--no_figures", action="store_true", help="write no figures")
     add_branch_options(parser)

@@ -16,7 +16,7 @@ from evaluation.data import Corruptions
 from evaluation.options import chosen_corruptions, evaluation_attacks
 from helper.errors import UserError
 from helper.run_folder import measurements_folder, plain_arguments
-from models import STUDENTS
+from models import STUDENTS, own
 from models.branches import branch_count
 from models.restore import checkpoint_branches, checkpoint_data
 from reporting.results import read_results
@@ -101,7 +101,7 @@ def check_options(args: argparse.Namespace, checkpoint: dict) -> None:
     name, branches = checkpoint["model"]["name"], checkpoint["model"]["branches"]
     given = branch_count(use2BN=args.use2BN, use3BN=args.use3BN)
     for option, value, stored in (
-        ("--model", args.model, name),
+        ("--model", args.model, own.spoken_name(name)),
         ("--validate_mode", args.validate_mode, MODES[name in STUDENTS]),
         (f"--use{given}BN:", given if given > 1 else None, branches),
     ):

@@ -31,7 +31,9 @@ def architecture_of(name: str) -> str:
     """The architecture that a teacher's or a student's name stands for. Raises UserError for an unknown name."""
     architecture = STUDENTS.get(name, name)
     if architecture not in ARCHITECTURES:
-        raise UserError(f"unknown model '{name}'; known are {', '.join(ARCHITECTURES)}, and Custom<name> for students")
+        raise UserError(
+            f"unknown model '{name}'; known are {', '.join(ARCHITECTURES)}, Custom<name> for students, and PATH.py:function for your own"
+        )
     return architecture
 
 

@@ -11,7 +11,7 @@ from dataset import DatasetSpec, dataset_spec
 from dataset.folder import PREFIX, short_name
 from helper.checkpoint import FORMAT, VERSION, read_checkpoint
 from helper.errors import UserError
-from models import build_model
+from models import build_model, own
 from models.layers import BranchNorm2d, Network
 
 KEPT_DATA = "data_set"  # what of its data set a checkpoint keeps
@@ -23,12 +23,14 @@ def describe_model(name: str, model: Network) -> dict:
         "format": FORMAT,
         "version": VERSION,
         "model": {"name": name, **asdict(model.spec)},
+        **own.described(name),
         "state_dict": {key: value.detach().cpu().clone() for key, value in model.state_dict().items()},
     }
 
 
 def restore_model(checkpoint: dict, path: str | Path) -> Network:
     """The network that a checkpoint describes, with its weights and masks."""
+    own.check_named(checkpoint, path)
     try:
         arguments = dict(checkpoint["model"])
         model = build_model(arguments.pop("name"), **arguments)

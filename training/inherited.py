@@ -9,6 +9,7 @@ from attacks.attack import attacks
 from attacks.options import NONE
 from helper.checkpoint import known_content
 from models import architecture_of, student_name
+from models.own import check_named
 
 # What of an attack goes with its name.
 ATTACK = ("eps", "step_size", "steps")
@@ -28,6 +29,7 @@ def options_of_origin(args: argparse.Namespace) -> dict[str, object]:
         own = [option.name for option in attacks()[found["attack_mode"]].options]
         found |= {name: trained[name] for name in (*ATTACK, *own) if name in trained}
     if model := content.get("model"):
+        check_named(content, file)
         found["model_s"] = student_name(architecture_of(model["name"]))
         if model["branches"] > 1 and not (args.use2BN or args.use3BN):
             found[f"use{model['branches']}BN"] = True

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from dataset.options import add_dataset_option
 from helper import command_line
+from models.own import add_code_option
 from private_inference.costs.link import NETWORKS, network
 from private_inference.engine.parties import ENGINE_PYTHON
 from private_inference.engine.protocols import PROTOCOLS, SET_UPS
@@ -29,6 +30,7 @@ def add_subject_options(parser: command_line.Parser) -> None:
         metavar=command_line.CHECKPOINT,
         help="checkpoints of any stage; several: compared",
     )
+    add_code_option(parser)
     parser.add_argument(
         "--branch", type=command_line.not_negative, default=0, metavar="N", help="batch-norm branch (default: 0)"
     )
