@@ -31,9 +31,8 @@ def architecture_of(name: str) -> str:
     """The architecture that a teacher's or a student's name stands for. Raises UserError for an unknown name."""
     architecture = STUDENTS.get(name, name)
     if architecture not in ARCHITECTURES:
-        raise UserError(
-            f"unknown model '{name}'; known are {', '.join(ARCHITECTURES)}, Custom<name> for students, and PATH.py:function for your own"
-        )
+        known = ", ".join(ARCHITECTURES)
+        raise UserError(f"unknown model '{name}'; known are {known}, Custom<name> for students, and PATH.py:function")
     return architecture
 
 
