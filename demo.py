@@ -23,6 +23,7 @@ from helper import command_line
 from helper.text import percent, table
 from masks.counting import relu_totals
 from models import build_model, student_name
+from reporting.next_steps import command
 from reporting.results import read_results
 from reporting.tables import METRICS
 
@@ -49,8 +50,8 @@ def parse_args(argv: list[str] | None = None):
 
 def run(script: str, *arguments: str) -> None:
     words = [script, *(word for argument in arguments for word in shlex.split(argument))]
-    print(f"\n$ python {shlex.join(words)}", flush=True)
-    ended = subprocess.run([sys.executable, *words], cwd=Path(__file__).parent, check=False)
+    print(f"\n$ {command(*words)}", flush=True)
+    ended = subprocess.run([sys.executable, str(Path(__file__).with_name(script)), *words[1:]], check=False)
     if ended.returncode:
         sys.exit(ended.returncode)
 

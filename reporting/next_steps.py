@@ -10,9 +10,8 @@ from pathlib import Path
 
 def command(script: str, *words: object) -> str:
     """The call of a script with these words, in the way in which this process was called."""
-    called = Path(sys.argv[0]).name
-    name = Path(script).stem.removesuffix("_multigpu")
-    start = ["rlnet", name] if called == "rlnet" else ["python", script]
+    name = Path(script).stem.removesuffix("_multigpu").replace("_", "-")
+    start = ["rlnet", name] if sys.argv[0].startswith("rlnet ") else ["python", script]
     return shlex.join([*start, *map(str, words)])
 
 

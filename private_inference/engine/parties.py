@@ -118,7 +118,22 @@ def _start(assignment: Assignment, settings: EngineSettings, python: Path, folde
     command = [*assignment.prefix, str(python), "-m", "private_inference.engine.party", str(folder / "job.json")]
     with open(folder / "stderr", "wb") as errors:
         # Its stdin ends when this process does, even by SIGKILL, and the party with it.
-        return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=errors, stdin=subprocess.PIPE)
+        pipe = subprocess.PIPE
+        return subprocess.Popen(command, cwd=_code(folder), stdout=pipe, stderr=errors, stdin=pipe)
+
+
+def _code(folder: Path) -> Path:
+    """Where a party finds our packages: this checkout, or, where we are installed, links to them alone.
+
+    Beside installed ones lie those of this Python, which the engine's must not take for its own.
+    """
+    if (ROOT / "pyproject.toml").is_file():
+        return ROOT
+    code = folder / "code"
+    code.mkdir()
+    for name in ("helper", "private_inference"):
+        (code / name).symlink_to(ROOT / name)
+    return code
 
 
 def _listen(role: str, process: subprocess.Popen, events: queue.Queue) -> None:
