@@ -20,7 +20,7 @@ from helper.script import run_script
 from dataset import dataset_spec
 from dataset.corruptions import IMAGE_SIZES
 from helper import command_line
-from helper.text import percent, table
+from helper.text import duration, percent, table
 from masks.counting import relu_totals
 from models import build_model, student_name
 from reporting.next_steps import command
@@ -110,9 +110,36 @@ def main(args) -> None:
             rows.append([f"{role} {results['model']}", f"{results['relus']['kept']:,}", branch, *cells])
     page = save / "report.html"
     run("report.py", f"{shlex.join(map(str, evaluated))} --out {shlex.quote(str(page))}")
-    print(f"\n{table(rows)}\n\nBranch 0 was trained on clean and AugMix images, branch 1 on adversarial ones.")
-    print(f"AdvA: PGD-20, 8/255, through the very branch that predicts. {perf_counter() - started:.0f} s in all.")
-    print(f"NPA: the mean over 15 corruptions x 5 severities. All of it, with figures: {page}")
+    print(f"\n{table(rows)}\n")
+    print(last_screen([read_results(folder) for folder in evaluated], finished, page, perf_counter() - started))
+
+
+def last_screen(evaluated: list[dict], student: Path, page: Path, seconds: float) -> str:
+    """What there is now, what it means, and what to try next. `evaluated`: of the teacher, then of the student."""
+    alone = [results["single_branch"] for results in evaluated]
+    relus = evaluated[1]["relus"]
+    share = 100 * relus["kept"] / relus["total"]
+    right, robust = ([f"{one[metric]:.0f}" for one in alone] for metric in ("CA", "AdvA"))
+    return f"""\
+What you have, after {duration(seconds)}
+  {student}
+      a network that keeps {relus["kept"]:,} of {relus["total"]:,} ReLUs ({share:.0f} %), and is linear at every other
+  {page}
+      all of its figures and its teacher's on one page: open it in a browser
+
+What it means
+  Each ReLU is paid for where a network runs on encrypted data. Through its best single branch the student is right on
+  {right[1]} % of the unchanged test images (the teacher on {right[0]} %), and on {robust[1]} % of attacked ones ({robust[0]} %).
+  Branch 0 was trained on clean and AugMix images, branch 1 on adversarial ones. CA is the accuracy on unchanged images,
+  NPA the mean over 15 corruptions at 5 severities, AdvA that under PGD-20 at 8/255 through the branch that predicts.
+
+What to try next
+  What it costs in private inference, estimated:
+      {command("measure_private_inference.py", "--path", student, "--estimate-only", "--network", "lan", "wan")}
+  A third of the ReLUs:
+      {command("demo.py", "--relu_share", "0.05", "--save_dir", "save/demo_5pct")}
+  A network of CIFAR-10 that comes trained:
+      {command("validate_common_corruptions.py", "--path", "zoo:cifar10_resnet20_25pct", "--generate", "--images", 256)}"""
 
 
 if __name__ == "__main__":
