@@ -116,6 +116,7 @@ def main(args) -> None:
 
 def last_screen(evaluated: list[dict], student: Path, page: Path, seconds: float) -> str:
     """What there is now, what it means, and what to try next. `evaluated`: of the teacher, then of the student."""
+    comes_trained = "zoo:cifar10_resnet20_25pct"
     alone = [results["single_branch"] for results in evaluated]
     relus = evaluated[1]["relus"]
     share = 100 * relus["kept"] / relus["total"]
@@ -129,7 +130,8 @@ What you have, after {duration(seconds)}
 
 What it means
   Each ReLU is paid for where a network runs on encrypted data. Through its best single branch the student is right on
-  {right[1]} % of the unchanged test images (the teacher on {right[0]} %), and on {robust[1]} % of attacked ones ({robust[0]} %).
+  {right[1]} % of the unchanged test images (the teacher on {right[0]} %) and on {robust[1]} % of attacked ones
+  (the teacher on {robust[0]} %).
   Branch 0 was trained on clean and AugMix images, branch 1 on adversarial ones. CA is the accuracy on unchanged images,
   NPA the mean over 15 corruptions at 5 severities, AdvA that under PGD-20 at 8/255 through the branch that predicts.
 
@@ -139,7 +141,7 @@ What to try next
   A third of the ReLUs:
       {command("demo.py", "--relu_share", "0.05", "--save_dir", "save/demo_5pct")}
   A network of CIFAR-10 that comes trained:
-      {command("validate_common_corruptions.py", "--path", "zoo:cifar10_resnet20_25pct", "--generate", "--images", 256)}"""
+      {command("validate_common_corruptions.py", "--path", comes_trained, "--generate", "--images", 256)}"""
 
 
 if __name__ == "__main__":
