@@ -57,10 +57,8 @@ class Parser(argparse.ArgumentParser):
         known = {action.dest: action for action in self._actions}
         first = [known[name] for name in self.first]
         sections = [("what people change first", first)] if first else []
-        sections += [
-            (group.title, [action for action in group._group_actions if action not in first])
-            for group in self._action_groups
-        ]
+        for group in self._action_groups:
+            sections.append((group.title or "", [action for action in group._group_actions if action not in first]))
         for title, actions in sections:
             formatter.start_section(title)
             formatter.add_arguments(actions)
