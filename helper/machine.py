@@ -8,6 +8,10 @@ import platform
 from importlib import metadata
 from pathlib import Path, PurePosixPath
 
+# Looks at a barrier before a thread sleeps. A resnet8 trained on two cores, steps a second: idle 15.9 by default, 15.7
+# with this, a fifth less without any spin; beside two busy loops 4.5, 5.4 and 6.3.
+SPINS = 3000
+
 
 def processor_name() -> str:
     info = Path("/proc/cpuinfo")
@@ -63,8 +67,11 @@ def share_cores() -> None:
     """Let torch's threads sleep while they wait for one another, and be no more than the cores there is time on.
 
     By default OpenMP's threads spin at every barrier: beside other work, or above a container's quota, they burn the
-    time of the one they wait for. OpenMP reads its environment once, as torch loads; what is set there already wins.
+    time of the one they wait for. A short spin before they sleep keeps an idle machine as fast. OpenMP reads its
+    environment once, as torch loads; what is set there already wins.
     """
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
+        os.environ.setdefault("GOMP_SPINCOUNT", str(SPINS))
     if available_cores() < visible_cores():  # else torch counts them itself, without hyperthreads
         os.environ.setdefault("OMP_NUM_THREADS", str(available_cores()))

@@ -50,12 +50,16 @@ def test_the_smaller_of_affinity_and_quota_counts(monkeypatch, quota, cores):
     assert available_cores() == cores
 
 
+PATIENT = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "3000"}
+
+
 @pytest.mark.parametrize(
     ("given", "quota", "settled"),
     [
-        ({}, 2, {"OMP_NUM_THREADS": "2", "OMP_WAIT_POLICY": "PASSIVE"}),
-        ({}, math.inf, {"OMP_WAIT_POLICY": "PASSIVE"}),
-        ({"OMP_NUM_THREADS": "3"}, 2, {"OMP_NUM_THREADS": "3", "OMP_WAIT_POLICY": "PASSIVE"}),
+        ({}, 2, {"OMP_NUM_THREADS": "2", **PATIENT}),
+        ({}, math.inf, PATIENT),
+        ({"OMP_NUM_THREADS": "3"}, 2, {"OMP_NUM_THREADS": "3", **PATIENT}),
+        ({"GOMP_SPINCOUNT": "7"}, math.inf, {**PATIENT, "GOMP_SPINCOUNT": "7"}),
         ({"OMP_WAIT_POLICY": "ACTIVE"}, 2, {"OMP_NUM_THREADS": "2", "OMP_WAIT_POLICY": "ACTIVE"}),
     ],
 )
