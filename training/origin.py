@@ -54,8 +54,8 @@ def find_origin(
         raise UserError(
             f"--path_t {teacher_file} is of stage {teacher['stage']}; a teacher comes from train_teacher.py"
         )
-    fewer = min(branches, teacher["model"]["branches"])  # a teacher's branch may answer for several of the student's
-    check_checkpoint(teacher, teacher_file, dataset=data.name, branches=fewer, student=student)
+    # a teacher may have other branches than the student: it answers about each view through its own one for that
+    check_checkpoint(teacher, teacher_file, dataset=data.name, branches=None, student=student)
     if student_file is None:
         return Origin(data, teacher_file, teacher)
     found = read_checkpoint(student_file)
@@ -65,18 +65,18 @@ def find_origin(
     return Origin(data, teacher_file, teacher, found)
 
 
-def check_checkpoint(checkpoint: dict, path: Path, *, dataset: str, branches: int, student: str) -> None:
-    """Raise UserError, naming both values, where the options say another data set, branches or model than `path`."""
-    stored = checkpoint["model"]["branches"]
+def check_checkpoint(checkpoint: dict, path: Path, *, dataset: str, branches: int | None, student: str) -> None:
+    """Raise UserError, naming both values, where the options say another data set, branches or model than `path`.
+
+    `branches`: None where any number will do.
+    """
     found = [
         ("--dataset", dataset, checkpoint.get("dataset", dataset)),
-        (
-            f"--use{branches}BN" if branches > 1 else "without --use2BN or --use3BN:",
-            _branches(branches),
-            _branches(stored),
-        ),
         ("--model_s", architecture_of(student), architecture_of(checkpoint["model"]["name"])),
     ]
+    if branches is not None:
+        option = f"--use{branches}BN" if branches > 1 else "without --use2BN or --use3BN:"
+        found.append((option, _branches(branches), _branches(checkpoint["model"]["branches"])))
     for option, value, other in found:
         if value != other:
             raise UserError(f"{option} {value} contradicts {path}, which has {other}")

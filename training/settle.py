@@ -158,9 +158,10 @@ def notes(plan: Plan) -> Iterator[str]:
                 f"--distill kd sets {loss.weight.name} to 0, so the {loss.distill} terms are left out; "
                 f"--distill {loss.distill} uses them"
             )
-    if plan.stage and (answering := plan.distillation.teacher_branches) < plan.network.branches:
+    if plan.stage and (answering := plan.distillation.teacher_branches) != plan.network.branches:
+        than = "fewer" if answering < plan.network.branches else "more"
         which = "its one branch answers" if answering == 1 else f"its {answering} branches answer"
-        yield f"the teacher has fewer batch-norm branches than the student; {which} for all views"
+        yield f"the teacher has {than} batch-norm branches than the student; {which} for all views"
     if plan.search and not plan.search.course.epochs:
         epochs = plan.optimisation.epochs
         yield f"{epochs} epochs leave none to search in; the mask stays as it was drawn at random"

@@ -67,6 +67,19 @@ def test_a_teacher_of_one_branch_teaches_a_student_of_two(network, tmp_path, cap
 
 
 @pytest.mark.slow
+def test_a_teacher_of_two_branches_teaches_a_student_of_one(robust, network, tmp_path, capsys):
+    about = {"stage": 2, "budget": {"label": "relu1k", "layers": [100] * 7}, "tag": "pgd"}
+    student = trained(tmp_path / "student.pth", network, "--attack_mode fgsm", 1, **about)
+    few = "--epochs 1 --limit_train_batches 2 --limit_val_batches 1 --steps 1 --eval_steps 1 --batch_size 16"
+    command = f"train_student_stage2_multigpu.py --path_t {robust} --path_s_load {student} --robust_train_mode kl+advce"
+    plan = plan_of(f"{command} --device cpu --amp none")
+    assert (plan.network.branches, plan.distillation.teacher_branches) == (1, 2)
+    assert "its 2 branches answer for all views" in capsys.readouterr().out
+    run(f"{command} {few} --num_workers 0 --save_dir {tmp_path}")
+    assert list(tmp_path.glob("student_model/stage2/*/Customresnet8_stage2_best_ATA0.0.pth"))
+
+
+@pytest.mark.slow
 def test_and_gives_it_its_weights(network, tmp_path):
     plain = trained(tmp_path / "plain.pth", network, "", 1)
     few = "--epochs 1 --limit_train_batches 2 --limit_val_batches 1 --steps 1 --eval_steps 1 --batch_size 16"
