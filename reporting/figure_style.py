@@ -58,6 +58,14 @@ def literal(text: str) -> str:
     return f"{' ' if text.startswith('_') else ''}{text}".replace("$", r"\$")
 
 
+def short_count(value: float) -> str:
+    """28,262 as 28k: for axes, where places are what counts."""
+    for size, unit in ((1e6, "M"), (1e3, "k")):
+        if value >= size:
+            return f"{value / size:.3g}{unit}"
+    return f"{value:g}"
+
+
 def line_style(number: int) -> dict:
     """Colour and dashes of the number-th line of a plot: all differ up to 28 lines."""
     return {"color": SERIES[number % len(SERIES)], "linestyle": ("-", "--", ":", "-.")[number // len(SERIES) % 4]}

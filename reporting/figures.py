@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from statistics import mean
 
 from matplotlib import colormaps
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
+from matplotlib.ticker import MaxNLocator
 
 from reporting.figure_style import (
     COLUMN,
     DROPPED,
     KEPT,
     MUTED,
-    SERIES,
     line_style,
     literal,
     save_figure,
     save_figures,
+    short_count,
     styled,
 )
 from reporting.image_figures import Example, example_images, mask_maps
@@ -31,7 +28,6 @@ from reporting.training_figure import training_curves
 
 __all__ = [
     "Example",
-    "accuracy_against_relus",
     "accuracy_against_severity",
     "corruption_heatmap",
     "example_images",
@@ -50,7 +46,6 @@ GROUPS = {
     "Weather": ("snow", "frost", "fog", "brightness"),
     "Digital": ("contrast", "elastic_transform", "pixelate", "jpeg_compression"),
 }
-METRIC_MARKS = {"CA": ("o", SERIES[0]), "NPA": ("s", SERIES[2]), "AdvA": ("^", SERIES[1])}
 
 
 def run_figures(results: dict, records: Sequence[dict]) -> dict[str, Figure]:
@@ -203,88 +198,5 @@ def relus_per_layer(results: dict) -> Figure:
     return figure
 
 
-@styled
-def accuracy_against_relus(results_list: Sequence[dict], labels: Sequence[str] | None = None) -> Figure:
-    """CA, NPA and AdvA of the published protocol against the ReLUs kept: runs are numbered, and named below."""
-    labels = labels or default_labels(results_list)
-    figure = Figure(figsize=(COLUMN, 2.5 + 0.14 * len(labels)), layout="constrained")
-    axes = figure.add_subplot()
-    points = [
-        (metric, number, results["relus"]["kept"], results["oracle"][metric])
-        for metric in METRIC_MARKS
-        for number, results in enumerate(results_list)
-        if results["oracle"].get(metric) is not None
-    ]
-    for metric, (marker, colour) in METRIC_MARKS.items():
-        found = [(kept, value) for name, _, kept, value in points if name == metric]
-        if found:
-            axes.plot(*zip(*found, strict=True), marker, color=colour, label=metric, markersize=5)
-    kept = [results["relus"]["kept"] for results in results_list]
-    if min(kept) > 0 and max(kept) > 4 * min(kept):
-        axes.set_xscale("log")
-        wide = max(kept) > 20 * min(kept)
-        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if wide else (1, 2, 3, 5, 7)))
-        axes.xaxis.set_minor_locator(NullLocator())
-    else:
-        axes.xaxis.set_major_locator(MaxNLocator(5))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: short_count(value)))
-    axes.margins(x=0.12, y=0.15)
-    axes.set(xlabel="ReLUs kept", ylabel="Accuracy (%)")
-    axes.grid()
-    figure.legend(loc="outside upper right", ncols=3, handletextpad=0.1)
-    if len(labels) > 1:
-        numbered = [Line2D([], [], linestyle="none") for _ in labels]
-        names = [f"{number + 1}  {literal(label)}" for number, label in enumerate(labels)]
-        figure.legend(numbered, names, loc="outside lower left", handlelength=0, handletextpad=0)
-        figure.draw_without_rendering()  # only now do points have places on paper
-        place_numbers(axes, [(number, x, y) for _, number, x, y in points])
-    return figure
-
-
-def place_numbers(axes: Axes, points: Sequence[tuple[int, float, float]]) -> None:
-    """Write its run's number next to each point (number, x, y) where it covers neither a point nor another number."""
-    scale = axes.figure.dpi / 72
-    marks = [tuple(axes.transData.transform((x, y)) / scale) for _, x, y in points]
-    taken = [(x, y, 3.5, 3.5) for x, y in marks]
-    for (number, *at), (x, y) in zip(points, marks, strict=True):
-        text = str(number + 1)
-        half = (2.2 * len(text) + 0.5, 3.2)
-        spots = [
-            (distance * math.cos(angle), distance * math.sin(angle))
-            for distance in (8, 11, 15, 20, 26)
-            for angle in (math.radians(degrees) for degrees in (0, 180, 90, 270, 45, 135, 315, 225))
-        ]
-
-        def covers(spot: tuple[float, float], x: float = x, y: float = y, half: tuple = half) -> bool:
-            return any(
-                abs(x + spot[0] - left) < half[0] + width and abs(y + spot[1] - up) < half[1] + height
-                for left, up, width, height in taken
-            )
-
-        spot = next((spot for spot in spots if not covers(spot)), spots[0])
-        taken.append((x + spot[0], y + spot[1], *half))
-        far = math.hypot(*spot) > 9
-        axes.annotate(
-            text,
-            at,
-            xytext=spot,
-            textcoords="offset points",
-            ha="center",
-            va="center_baseline",
-            fontsize=6.5,
-            arrowprops={"arrowstyle": "-", "color": MUTED, "linewidth": 0.4, "shrinkA": 3, "shrinkB": 3}
-            if far
-            else None,
-        ).set_in_layout(False)
-
-
 def default_labels(results_list: Sequence[dict]) -> list[str]:
     return [f"{results['model']}, {short_count(results['relus']['kept'])} ReLUs" for results in results_list]
-
-
-def short_count(value: float) -> str:
-    """28,262 as 28k: for axes, where places are what counts."""
-    for size, unit in ((1e6, "M"), (1e3, "k")):
-        if value >= size:
-            return f"{value / size:.3g}{unit}"
-    return f"{value:g}"

@@ -9,7 +9,6 @@ from statistics import mean
 
 from reporting.comparability import Run, attack_in_words, baseline_in_words, corruptions_in_words, incomparable
 from reporting.figures import (
-    accuracy_against_relus,
     accuracy_against_severity,
     branch_label,
     corruption_groups,
@@ -20,6 +19,7 @@ from reporting.figures import (
 )
 from reporting.image_figures import shorten
 from reporting.page import Cell, Column, PageFigure, RunName, Table, drawing, picture, table
+from reporting.pareto import pareto_figure, point_of
 
 CLEAN_METRICS = {"CA": "CA", "NPA": "NPA", "mCE": "mCE", "relative_mCE": "rel. mCE"}
 CAPTIONS = {
@@ -153,7 +153,8 @@ def branch_table(runs: Sequence[Run]) -> Table:
 def comparison_figures(runs: Sequence[Run]) -> list[PageFigure]:
     results = [run.results for run in runs]
     labels = [shorten(run.name, 46) for run in runs]
-    figures = [drawing(accuracy_against_relus(results, labels), "relus", "Accuracy against ReLUs, with an oracle")]
+    points = [point_of(each, label) for each, label in zip(results, labels, strict=True)]
+    figures = [drawing(pareto_figure(points), "relus", "Accuracy against ReLUs, with an oracle")]
     if any(each["accuracy"].get("corruptions") for each in results):
         lines = [f"{run.number}  {label}" for run, label in zip(runs, labels, strict=True)]
         caption = f"{CAPTIONS['severity']}, through the branch of the clean images"
@@ -163,9 +164,9 @@ def comparison_figures(runs: Sequence[Run]) -> list[PageFigure]:
 
 def run_section(run: Run) -> RunSection:
     results, relus = run.results, run.results["relus"]
-    share = f"{relus['kept']:,} of {relus['total']:,} ({100 * relus['kept'] / relus['total']:.1f} %)"
     pairs = [("model", results["model"]), ("data set", f"{results['dataset']}, {results['image_size']} pixels")]
-    pairs += [("ReLUs", share), ("images", f"{results['accuracy']['images']:,}")]
+    pairs += [("ReLUs", share_in_words(relus)), ("images", f"{results['accuracy']['images']:,}")]
+    pairs += [("weights", share_in_words(results["weights"]))] if results.get("weights") else []
     pairs += [("attack", attack_in_words(results["attack"]))] if results.get("attack") else []
     pairs += [("corrupted images", corruptions_in_words(results))] if results.get("corrupted_images") else []
     pairs += [("baseline", baseline_in_words(results))] if results["accuracy"].get("mCE") else []
@@ -175,7 +176,7 @@ def run_section(run: Run) -> RunSection:
         warnings=results.get("warnings") or [],
         corruptions=list(corruption_tables(results)),
         figures=list(figures_of(run)),
-        folded=[layer_table(results), *([checkpoint_table(results)] if results.get("checkpoints") else [])],
+        folded=[*layer_tables(results), *([checkpoint_table(results)] if results.get("checkpoints") else [])],
         provenance=provenance(run),
     )
 
@@ -216,20 +217,28 @@ def caption_of(results: dict, name: str) -> str:
     return CAPTIONS.get(name, name.replace("_", " ").capitalize())
 
 
-def layer_table(results: dict) -> Table:
+def share_in_words(counted: dict) -> str:
+    kept, total = counted["kept"], counted["total"]
+    return f"{kept:,} of {total:,} ({100 * kept / total:.1f} %)"
+
+
+def layer_tables(results: dict) -> Iterator[Table]:
+    """What the layers keep of their ReLUs and, where these are sparse, of their weights."""
     columns = [Column("Layer", numeric=False), Column("Shape", numeric=False)]
     columns += [Column("Total"), Column("Kept"), Column("Kept %", digits=1)]
-    rows = [
-        [
-            layer["layer"],
-            "×".join(map(str, layer["shape"])),
-            layer["total"],
-            layer["kept"],
-            100 * layer["kept"] / layer["total"],
+    for title, counted in (("ReLUs", results["relus"]), ("Weights", results.get("weights"))):
+        rows = [
+            [
+                layer["layer"],
+                "×".join(map(str, layer["shape"])),
+                layer["total"],
+                layer["kept"],
+                100 * layer["kept"] / layer["total"],
+            ]
+            for layer in (counted or {"layers": []})["layers"]
         ]
-        for layer in results["relus"]["layers"]
-    ]
-    return table("ReLUs per layer", columns, rows, narrow=True)
+        if counted:
+            yield table(f"{title} per layer", columns, rows, narrow=True)
 
 
 def checkpoint_table(results: dict) -> Table:

@@ -14,7 +14,6 @@ from helper.errors import UserError
 from reporting import figure_style
 from reporting.figures import (
     Example,
-    accuracy_against_relus,
     accuracy_against_severity,
     corruption_heatmap,
     example_images,
@@ -121,14 +120,6 @@ def test_averaged_weights_have_curves_of_their_own():
     }
     looks = {(line.get_color(), line.get_linestyle()) for line in tested.lines}
     assert len(looks) == 6
-
-
-def test_numbers_of_runs_do_not_cover_each_other():
-    runs = [results_of(kept=kept) for kept in (10, 10, 11, 99, 98, 97)]
-    figure = accuracy_against_relus(runs)
-    boxes = [note.get_window_extent() for note in figure.axes[0].texts]
-    assert len(boxes) == len(runs)
-    assert not any(a.overlaps(b) for n, a in enumerate(boxes) for b in boxes[:n])
 
 
 def test_mask_maps_show_the_share_of_channels_and_the_counts():

@@ -1,0 +1,143 @@
+"""What accuracy costs: CA, NPA and AdvA of networks against their ReLUs and the seconds of private inference."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
+
+from reporting.figure_style import COLUMN, MUTED, PAGE, SERIES, literal, short_count, styled
+from reporting.tables import METRICS
+
+MARKS = dict(zip(METRICS, (("o", SERIES[0]), ("s", SERIES[2]), ("^", SERIES[1])), strict=True))
+SECONDS = "Private inference of an image (s)"
+
+
+@dataclass(frozen=True)
+class Point:
+    """A network. `accuracy`: {'CA': %, 'NPA': %, 'AdvA': %}, of these what was measured.
+
+    `seconds`: of private inference of one image, None where nobody asked.
+    """
+
+    label: str
+    relus: int
+    accuracy: Mapping[str, float]
+    seconds: float | None = None
+
+
+def point_of(results: Mapping, label: str, seconds: float | None = None) -> Point:
+    """The network of a results file, by the published protocol."""
+    return Point(label, results["relus"]["kept"], results["oracle"], seconds)
+
+
+def pareto_front(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Those (cost, accuracy) than which no other is both as cheap and as accurate; by rising cost, of equals one."""
+    front: list[tuple[float, float]] = []
+    for cost, accuracy in sorted(set(points), key=lambda point: (point[0], -point[1])):
+        if not front or accuracy > front[-1][1]:
+            front.append((cost, accuracy))
+    return front
+
+
+@styled
+def pareto_figure(points: Sequence[Point], seconds_label: str = SECONDS) -> Figure:
+    """Accuracy against ReLUs and, where any network has seconds, beside it against these.
+
+    A line joins those that no other network beats in both. Networks are numbered, and named below.
+    """
+    costs = {"ReLUs kept": [float(point.relus) for point in points]}
+    if any(point.seconds is not None for point in points):
+        costs[seconds_label] = [math.nan if point.seconds is None else point.seconds for point in points]
+    width = COLUMN if len(costs) == 1 else PAGE
+    figure = Figure(figsize=(width, 2.5 + 0.14 * len(points)), layout="constrained")
+    panels = figure.subplots(1, len(costs), sharey=True, squeeze=False)[0]
+    placed = [_draw(axes, title, points, costs[title]) for axes, title in zip(panels, costs, strict=True)]
+    panels[0].set_ylabel("Accuracy (%)")
+    handles, names = panels[0].get_legend_handles_labels()
+    figure.legend(handles, names, loc="outside upper right", ncols=3, handletextpad=0.1)
+    if len(points) > 1:
+        numbered = [Line2D([], [], linestyle="none") for _ in points]
+        named = [f"{number}  {literal(point.label)}" for number, point in enumerate(points, 1)]
+        figure.legend(numbered, named, loc="outside lower left", handlelength=0, handletextpad=0)
+        figure.draw_without_rendering()  # only now do points have places on paper
+        for axes, found in zip(panels, placed, strict=True):
+            place_numbers(axes, found)
+    return figure
+
+
+def _draw(axes: Axes, title: str, points: Sequence[Point], costs: Sequence[float]) -> list[tuple[int, float, float]]:
+    """A panel; the (number, x, y) of what is in it, `costs` being the x of the points, NaN for none."""
+    placed = []
+    for metric, (marker, colour) in MARKS.items():
+        found = [
+            (number, cost, point.accuracy[metric])
+            for number, (point, cost) in enumerate(zip(points, costs, strict=True))
+            if point.accuracy.get(metric) is not None and math.isfinite(cost)
+        ]
+        if not found:
+            continue
+        placed += found
+        axes.plot(*zip(*(at for _, *at in found), strict=True), marker, color=colour, label=metric, markersize=5)
+        front = pareto_front([(x, y) for _, x, y in found])
+        if len(front) > 1:
+            axes.plot(*zip(*front, strict=True), color=colour, linewidth=0.8, alpha=0.6)
+    _scale(axes, [cost for cost in costs if math.isfinite(cost)])
+    axes.margins(x=0.12, y=0.15)
+    axes.set_xlabel(title)
+    axes.grid()
+    return placed
+
+
+def _scale(axes: Axes, costs: Sequence[float]) -> None:
+    """Logarithmic where costs differ much."""
+    least, most = min(costs), max(costs)
+    if least > 0 and most > 4 * least:
+        axes.set_xscale("log")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if most > 20 * least else (1, 2, 3, 5, 7)))
+        axes.xaxis.set_minor_locator(NullLocator())
+    else:
+        axes.xaxis.set_major_locator(MaxNLocator(5))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: short_count(value)))
+
+
+def place_numbers(axes: Axes, points: Sequence[tuple[int, float, float]]) -> None:
+    """Write its run's number next to each point (number, x, y) where it covers neither a point nor another number."""
+    scale = axes.figure.dpi / 72
+    marks = [tuple(axes.transData.transform((x, y)) / scale) for _, x, y in points]
+    taken = [(x, y, 3.5, 3.5) for x, y in marks]
+    for (number, *at), (x, y) in zip(points, marks, strict=True):
+        text = str(number + 1)
+        half = (2.2 * len(text) + 0.5, 3.2)
+        spots = [
+            (distance * math.cos(angle), distance * math.sin(angle))
+            for distance in (8, 11, 15, 20, 26)
+            for angle in (math.radians(degrees) for degrees in (0, 180, 90, 270, 45, 135, 315, 225))
+        ]
+
+        def covers(spot: tuple[float, float], x: float = x, y: float = y, half: tuple = half) -> bool:
+            return any(
+                abs(x + spot[0] - left) < half[0] + width and abs(y + spot[1] - up) < half[1] + height
+                for left, up, width, height in taken
+            )
+
+        spot = next((spot for spot in spots if not covers(spot)), spots[0])
+        taken.append((x + spot[0], y + spot[1], *half))
+        far = math.hypot(*spot) > 9
+        axes.annotate(
+            text,
+            at,
+            xytext=spot,
+            textcoords="offset points",
+            ha="center",
+            va="center_baseline",
+            fontsize=6.5,
+            arrowprops={"arrowstyle": "-", "color": MUTED, "linewidth": 0.4, "shrinkA": 3, "shrinkB": 3}
+            if far
+            else None,
+        ).set_in_layout(False)
