@@ -81,7 +81,7 @@ def main(args) -> None:
     )
     run(
         "train_student_stage2_multigpu.py",
-        f"{distill} --path_s_load {quoted[searched]} --distill attention",
+        f"{distill} --path_s_load {quoted[searched]} --dense --distill attention",
         "--robust_train_mode rslad+attn+augattn+ce",
         recipe["stage2"],
     )

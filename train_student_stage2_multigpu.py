@@ -1,10 +1,12 @@
-"""Stage 2: fine-tune the student of stage 1 under its mask, which stays as it is.
+"""Stage 2: fine-tune the student of stage 1 under its mask, which stays as it is; with few weights, or all (--dense).
 
     python train_student_stage2_multigpu.py --path_t save/models/.../ResNet18_best_TA0.0.pth \\
         --path_s_load save/student_model/stage1/.../CustomResNet18_best_TA0.0.pth \\
-        --robust_train_mode rslad+attn+augattn+ce
+        --robust_train_mode rslad+attn+augattn+ce --dense
 
 Network, data set, branches, augmentation and attack are those of stage 1; name those that shall differ.
+Without --dense the weights are sparse: each layer begins with its largest, 5 % or --density of them, and after every
+epoch some move to where the momentum says that they are needed (Dettmers and Zettlemoyer, 2019).
 Writes save/student_model/stage2/<run>/.
 """
 
@@ -23,13 +25,14 @@ from models.restore import load_model
 from training.options import add_distillation_options, add_training_options
 from training.run_folder import RunFolder
 from training.settle import settle
+from training.sparse_momentum import add_sparse_options
 from training.stage import make_task, planned_loaders, planned_teacher, train_and_report
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = command_line.Parser(__doc__)
     parser.first = ("path_t", "path_s_load", "robust_train_mode", "preset", "epochs", "learning_rate", "batch_size")
-    parser.first += ("ema", "run_name", "resume")
+    parser.first += ("dense", "run_name", "resume")
     parser.add_argument("--model_s", metavar="MODEL", help="the student (default: as stage 1 had it)")
     parser.add_argument(
         "--path_s_load",
@@ -38,13 +41,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         metavar=command_line.CHECKPOINT,
         help="the student: a checkpoint of stage 1",
     )
-    parser.add_argument(
-        "--dense",
-        action="store_true",
-        help="train dense weights. There are no others here: accepted so that published commands run as they are",
-    )
     add_code_option(parser)
     add_distillation_options(parser, distill="attention")
+    add_sparse_options(parser)
     add_training_options(
         parser,
         dataset=None,

@@ -81,7 +81,7 @@ def commands() -> Iterator[str]:
             f"--mask_freeze_epochs 1 --run_name {name}"
         )
         yield (
-            f"train_student_stage2_multigpu.py {teacher} {STUDENT} rslad+attn+augattn+ce {views} --epochs 2 "
+            f"train_student_stage2_multigpu.py {teacher} {STUDENT} rslad+attn+augattn+ce {views} --dense --epochs 2 "
             f"--path_s_load OUT/student_model/stage1/{name}/Customresnet8_best_TA0.0.pth --run_name {name}"
         )
     yield (

@@ -8,6 +8,7 @@ from attacks.attack import AttackSettings, attack_named
 from helper.processes import Processes
 from masks.counting import describe_relus
 from models.layers import Network
+from models.weights import describe_weights
 from reporting.results import base_results
 
 
@@ -35,6 +36,7 @@ def network_results(
         branches=model.spec.branches,
         trained_branches=branches,
         relus=describe_relus(model),
+        weights=describe_weights(model),
         attack=attack.record() if attack else None,
         attack_titles={name: attack_named(name).title for name in names},
         accuracy=accuracy,

@@ -63,27 +63,32 @@ def allocate_budget(
 ) -> list[int]:
     """Exactly `total` ReLUs as k_l = min(N_l, kappa * eta_l), `profile` being eta, with kappa solved for the total.
 
-    N_l are the ReLUs of the layers, or `available`.
-
-    What flooring leaves over goes to the layers with the largest remainders. Raises UserError for a total that the
-    network does not have.
+    N_l are the ReLUs of the layers, or `available`. Raises UserError for a total that the network does not have.
     """
     check_layers(len(profile), model, "the sensitivity profile")
     sizes = list(available or (site.total for site in relu_sites(model).values()))
     if not 0 <= total <= sum(sizes):
         where = "this network" if available is None else "the network of --mask_from"
         raise UserError(f"--relu_budget {total}: {where} has {sum(sizes)} ReLUs")
+    return in_proportion(total, profile, sizes)
+
+
+def in_proportion(total: int, weights: Sequence[float], sizes: Sequence[int]) -> list[int]:
+    """Exactly `total`, at most the sum of `sizes`, as min(size, kappa * weight), kappa solved for it; weights are > 0.
+
+    What flooring leaves over goes to the largest remainders.
+    """
     # A layer fills up at kappa = N_l / eta_l; settle layers in that order, until kappa stays below the next one's.
-    order = sorted(range(len(sizes)), key=lambda layer: sizes[layer] / profile[layer])
-    left, weight = total, sum(profile)
+    order = sorted(range(len(sizes)), key=lambda layer: sizes[layer] / weights[layer])
+    left, weight = total, sum(weights)
     shares = [0.0] * len(sizes)
     for position, layer in enumerate(order):
-        if left * profile[layer] < sizes[layer] * weight:
+        if left * weights[layer] < sizes[layer] * weight:
             for open_layer in order[position:]:
-                shares[open_layer] = left * profile[open_layer] / weight
+                shares[open_layer] = left * weights[open_layer] / weight
             break
         shares[layer] = sizes[layer]
-        left, weight = left - sizes[layer], weight - profile[layer]
+        left, weight = left - sizes[layer], weight - weights[layer]
     budget = [min(size, math.floor(share)) for size, share in zip(sizes, shares, strict=True)]
     by_remainder = sorted(range(len(sizes)), key=lambda layer: budget[layer] - shares[layer])
     while (missing := total - sum(budget)) > 0:

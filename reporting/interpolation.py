@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from dataset.corruptions import CORRUPTIONS, SEVERITIES
 from helper.text import percent, table
 from reporting.figure_style import COLUMN, MUTED, styled
-from reporting.figures import METRIC_MARKS
+from reporting.pareto import METRIC_MARKS
 from reporting.tables import METRICS, counted
 
 

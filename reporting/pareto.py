@@ -14,7 +14,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocato
 from reporting.figure_style import COLUMN, MUTED, PAGE, SERIES, literal, short_count, styled
 from reporting.tables import METRICS
 
-MARKS = dict(zip(METRICS, (("o", SERIES[0]), ("s", SERIES[2]), ("^", SERIES[1])), strict=True))
+METRIC_MARKS = dict(zip(METRICS, (("o", SERIES[0]), ("s", SERIES[2]), ("^", SERIES[1])), strict=True))
 SECONDS = "Private inference of an image (s)"
 
 
@@ -74,7 +74,7 @@ def pareto_figure(points: Sequence[Point], seconds_label: str = SECONDS) -> Figu
 def _draw(axes: Axes, title: str, points: Sequence[Point], costs: Sequence[float]) -> list[tuple[int, float, float]]:
     """A panel; the (number, x, y) of what is in it, `costs` being the x of the points, NaN for none."""
     placed = []
-    for metric, (marker, colour) in MARKS.items():
+    for metric, (marker, colour) in METRIC_MARKS.items():
         found = [
             (number, cost, point.accuracy[metric])
             for number, (point, cost) in enumerate(zip(points, costs, strict=True))

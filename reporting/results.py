@@ -29,6 +29,7 @@ def base_results(
     branches: int,
     trained_branches: Sequence[int],
     relus: Mapping[str, object],
+    weights: Mapping[str, object] | None,
     attack: Mapping[str, object] | None,
     attack_titles: Mapping[str, str],
     accuracy: dict,
@@ -38,9 +39,9 @@ def base_results(
 ) -> dict:
     """What every script reports. `record`: its options, as `plain_arguments` has them.
 
-    `relus`: {'kept', 'total', 'layers'}; `attack`: name, title, norm and numbers of that behind AdvA; `attack_titles`:
-    {name: title} of all that were run, the weakest first; `accuracy`:
-    {'images', 'CA': {branch: %}, 'AdvA': {branch: %}, ...}.
+    `relus`: {'kept', 'total', 'layers'}; `weights`: the same where they are sparse, else None; `attack`: name, title,
+    norm and numbers of that behind AdvA; `attack_titles`: {name: title} of all that were run, the weakest first;
+    `accuracy`: {'images', 'CA': {branch: %}, 'AdvA': {branch: %}, ...}.
 
     `oracle` is the published protocol, in which somebody who knows which images are attacked picks the branch;
     `single_branch` gives the same weights without that knowledge, by the rule in `single_branch_rule`.
@@ -61,6 +62,7 @@ def base_results(
         "single_branch_rule": BEST_BRANCH,
         "corrupted_images": None,
         "relus": dict(relus),
+        "weights": dict(weights) if weights else None,
         "warnings": [],
         "seed": record["seed"],
         "processes": processes,

@@ -40,6 +40,7 @@ def results_table(results: dict) -> str:
             f"With an oracle that picks the branch: {in_words(results['oracle'])}. "
             f"Branch {single['branch']} alone{_rule(results)}: {in_words(single)}."
         )
+    lines += [weights_table(results["weights"])] if results.get("weights") else []
     lines += [f"Warning: {sentence}." for sentence in results["warnings"]]
     return "\n".join(lines)
 
@@ -59,6 +60,15 @@ def meaning(results: dict) -> str:
     if results.get("checkpoints") and results["attack"]:
         words.append("TA, ATA: the epoch of the best clean accuracy, and under attack, through the branch named there")
     return f"{'; '.join(words)}."
+
+
+def weights_table(weights: dict) -> str:
+    """How many of the weights of convolutions and linear layers are not 0, layer by layer."""
+    rows = [["layer", "weights", "of", "%"]]
+    for layer in (*weights["layers"], {"layer": "all", **weights}):
+        kept, total = layer["kept"], layer["total"]
+        rows.append([layer["layer"], f"{kept:,}", f"{total:,}", f"{100 * kept / total:.2f}"])
+    return f"Sparse weights:\n{table(rows)}"
 
 
 def _rule(results: dict) -> str:

@@ -23,6 +23,7 @@ from training.parallel import broadcast_statistics
 from training.plan import Plan
 from training.progress import Clock, Progress, say, summary
 from training.run_folder import RunFolder
+from training.sparse_momentum import SparseMomentum
 from training.step import Task
 from training.update import Update
 
@@ -35,7 +36,8 @@ class Fit:
 
     def __init__(self, task: Task, plan: Plan, run: RunFolder, loaders: Loaders):
         self.task, self.plan, self.run, self.loaders = task, plan, run, loaders
-        self.optimizer = plan.optimisation.optimizer(task.student)
+        self.optimizer = plan.optimisation.optimizer(task.student, plan.seed)
+        self.sparse = self.optimizer if isinstance(self.optimizer, SparseMomentum) else None
         self.schedule = plan.optimisation.schedule()
         self.meter = EpochMeter(task.processes.device)
         self.average = WeightAverage(task.student, plan.optimisation.ema) if plan.optimisation.ema else None
@@ -100,6 +102,8 @@ class Fit:
             record |= {f"TA{kind}": accuracy["CA"], f"ATA{kind}": accuracy["AdvA"]}
         if not progress.masks_frozen:
             record["mask_distance"] = 100 * self.move_masks()
+        if self.sparse and progress.epoch < plan.optimisation.epochs:
+            record["weights_moved"] = 100 * self.move_weights(self.sparse)
         record["seconds"] = self.epoch_s = perf_counter() - started
         self.run.log_epoch(record)
         self.save_progress()
@@ -154,6 +158,13 @@ class Fit:
         self.progress.masks_frozen = moved.settled
         self.update.masks_changed()
         return moved.distance
+
+    def move_weights(self, sparse: SparseMomentum) -> float:
+        """Sparse weights to where the epoch has shown a need of them; the share of them that is elsewhere now."""
+        moved = sparse.end_epoch(self.progress.epoch, self.plan.optimisation.epochs)
+        if self.average:
+            sparse.zero_dropped(self.average.network)
+        return moved
 
     def checkpoint(self, network: Network, **more) -> dict:
         return {

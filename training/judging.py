@@ -12,6 +12,7 @@ from helper.processes import on_main_process
 from helper.run_folder import AVERAGED
 from models.branches import branch_of, branches_of
 from models.layers import Network
+from models.weights import describe_weights
 from training.data import Loaders
 from training.overfitting import overfits, overfitting_warning
 from training.plan import Plan
@@ -81,14 +82,14 @@ def criteria(task: Task, accuracy: dict) -> dict[str, float]:
 
 def test_checkpoints(task: Task, run: RunFolder, plan: Plan, progress: Progress, loaders: Loaders) -> list[dict]:
     """Test accuracy of every selected checkpoint through every trained branch; equal epochs are measured once."""
-    measured: dict[tuple[bool, int], dict] = {}  # (whether it is the average, epoch)
+    measured: dict[tuple[bool, int], dict] = {}  # (whether it is the average, epoch) -> 'accuracy', 'weights'
     rows = []
     for suffix, best in progress.best.items():
         network = (suffix.startswith(AVERAGED), best["epoch"])
         if network not in measured:
             best_checkpoint = on_main_process(partial(read_checkpoint, run.best(suffix)))
             task.student.load_state_dict(best_checkpoint["state_dict"])
-            measured[network] = evaluate(
+            accuracy = evaluate(
                 task.student,
                 loaders.test,
                 task.processes,
@@ -98,5 +99,6 @@ def test_checkpoints(task: Task, run: RunFolder, plan: Plan, progress: Progress,
                 seed=plan.seed,
                 description=f"test {run.best(suffix).name}",
             )
-        rows.append({"file": str(run.best(suffix)), **best, "accuracy": measured[network]})
+            measured[network] = {"accuracy": accuracy, "weights": describe_weights(task.student)}
+        rows.append({"file": str(run.best(suffix)), **best, **measured[network]})
     return rows

@@ -70,11 +70,12 @@ def student_run(
     branches: int,
     batch_size: int,
     stage1_tag: str | None = None,
+    density: float | None = None,
 ) -> RunName:
-    """S:<student>_T1:<teacher>[_stage1:<tag>]_<dataset>_<label>[_<augment>][_<mode>_kdT<T>_<n>BN_batch<B>].
+    """S:<student>_T1:<teacher>[_stage1:<tag>]_<dataset>_<label>[_<augment>][_<mode>_kdT<T>_<n>BN_batch<B>][_density<D>].
 
-    `label` is the budget's, 'relu82k'. The last part is left out without an attack, as the published names have it; a
-    mode other than the default is then named.
+    `label` is the budget's, 'relu82k'. The part with the mode is left out without an attack, as the published names
+    have it; a mode other than the default is then named. `density`: of sparse weights.
     """
     long = _join(
         f"S:{student}",
@@ -87,6 +88,7 @@ def student_run(
         f"kdT{float(temperature)}" if attacked else None,
         _branches(branches),
         f"batch{batch_size}" if attacked else None,
+        None if density is None else f"density{density:g}",
     )
     return RunName(long, _join(student, dataset, label))
 

@@ -29,6 +29,7 @@ from training.naming import CHECKPOINT_FILES
 from training.objective import mode_help
 from training.plan import Optimisation
 from training.schedule import default_decay_epochs
+from training.sparse_momentum import Sparsity
 
 
 def add_attack_options(parser: Parser, *, default: str | None, steps: int) -> None:
@@ -228,7 +229,7 @@ def loss_weights(args: argparse.Namespace, *, with_teacher: bool) -> Weights:
     return Weights(args.gamma, args.alpha, args.kd_T, args.trades_lambda, own)
 
 
-def optimisation(args: argparse.Namespace) -> Optimisation:
+def optimisation(args: argparse.Namespace, sparsity: Sparsity | None) -> Optimisation:
     if args.learning_rate <= 0:
         raise UserError(f"--learning_rate {args.learning_rate} is not above 0")
     decays = default_decay_epochs(args.epochs) if args.lr_decay_epochs is None else args.lr_decay_epochs
@@ -242,4 +243,5 @@ def optimisation(args: argparse.Namespace) -> Optimisation:
         args.weight_decay,
         args.ema,
         args.sync_bn,
+        sparsity,
     )

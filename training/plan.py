@@ -17,6 +17,7 @@ from models.restore import KEPT_DATA
 from training.acceleration import Acceleration
 from training.objective import Objective
 from training.schedule import make_schedule
+from training.sparse_momentum import SparseMomentum, Sparsity
 
 
 def model_spec(data: DatasetSpec, branches: int) -> ModelSpec:
@@ -26,7 +27,7 @@ def model_spec(data: DatasetSpec, branches: int) -> ModelSpec:
 
 @dataclass(frozen=True)
 class Optimisation:
-    """SGD: the options of the same names."""
+    """SGD: the options of the same names. `sparsity`: of a student whose weights are sparse."""
 
     epochs: int
     learning_rate: float
@@ -37,16 +38,15 @@ class Optimisation:
     weight_decay: float
     ema: float | None
     sync_bn: bool
+    sparsity: Sparsity | None = None
 
-    def optimizer(self, network: Network) -> torch.optim.SGD:
+    def optimizer(self, network: Network, seed: int) -> torch.optim.SGD:
         """For what of the network is trained, see `training.stage.prepare_parallel`."""
-        return torch.optim.SGD(
-            [parameter for parameter in network.parameters() if parameter.requires_grad],
-            lr=self.learning_rate,
-            momentum=self.momentum,
-            weight_decay=self.weight_decay,
-            fused=True,
-        )
+        trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
+        settings = {"lr": self.learning_rate, "momentum": self.momentum, "weight_decay": self.weight_decay}
+        if self.sparsity:
+            return SparseMomentum(trained, network, self.sparsity, seed=seed, **settings, fused=True)
+        return torch.optim.SGD(trained, **settings, fused=True)
 
     def schedule(self) -> Callable[[float], float]:
         return make_schedule(
@@ -133,4 +133,6 @@ class Plan:
         if origin := self.distillation:
             budget = {"label": origin.budget.label, "layers": list(origin.budget.layers)}
             about |= {"teacher": origin.teacher, "budget": budget, "tag": origin.tag}
+        if sparsity := self.optimisation.sparsity:
+            about |= {"density": sparsity.density}
         return about

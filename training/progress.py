@@ -70,6 +70,8 @@ def summary(record: dict, epochs: int, select_on: str) -> str:
             parts += [f"{words} {value:.2f} % (branch {branch}{note})" for branch, value in accuracy.items()]
     if "mask_distance" in record:
         parts.append(f"mask moved {record['mask_distance']:.2f} %")
+    if "weights_moved" in record:
+        parts.append(f"weights moved {record['weights_moved']:.2f} %")
     parts += [f"{record['images_per_second']:.0f} images/s", f"{record['seconds']:.0f} s"]
     left = record["seconds"] * (epochs - record["epoch"])
     return ", ".join([*parts, f"about {duration(left)} left"] if left else parts)

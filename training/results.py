@@ -27,6 +27,7 @@ def training_results(script: str, plan: Plan, task: Task, progress: Progress, ch
         seconds=progress.seconds,
     )
     select_on = plan.images.select_on
+    results["weights"] = checkpoints[0]["weights"]
     results |= {"checkpoints": list(checkpoints), "select_on": select_on, "epochs": progress.epoch}
     if progress.overfitted:
         results["warnings"].append(overfitting_warning(progress.overfitted, plan.judged_under.entry))

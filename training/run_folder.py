@@ -16,6 +16,7 @@ from helper.run_folder import differing_options
 from masks.options import search_defaults
 from reporting.results import read_results
 from training.plan import RunIdentity
+from training.sparse_momentum import sparse_defaults
 
 
 def file_to_resume(run: RunIdentity) -> Path | None:
@@ -42,8 +43,10 @@ def resumed_options(run: RunIdentity) -> dict | None:
 def check_resumed(given: Mapping[str, object], begun: Mapping[str, object], run: RunIdentity) -> None:
     """Raise UserError where the record of a run differs from that of its beginning in what is computed."""
     # An entry's own options, of before there was the entry, would have been its defaults.
-    defaults = search_defaults() | attack_defaults() | weight_defaults()
-    begun = {name: value for name, value in defaults.items() if name in given} | dict(begun)
+    defaults = search_defaults() | attack_defaults() | weight_defaults() | sparse_defaults()
+    # Stage 2 was dense, whether it was told so or not.
+    dense = {"dense": True} if "density" in given and "density" not in begun else {}
+    begun = {name: value for name, value in defaults.items() if name in given} | dict(begun) | dense
     for name in differing_options(begun, given):
         raise UserError(
             f"--resume: {name} is {given.get(name)} here and {begun.get(name)} in {file_to_resume(run)}; "

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from types import MappingProxyType
 
@@ -27,8 +27,9 @@ from training.naming import checkpoint_stem, student_run, student_tag, teacher_r
 from training.objective import Objective, parse_objective
 from training.options import evaluation_attack, loss_weights, optimisation, training_attack
 from training.origin import Origin, check_answers, find_origin, share_out
-from training.plan import Budget, Distillation, Plan, RunIdentity, model_spec
+from training.plan import Budget, Distillation, Optimisation, Plan, RunIdentity, model_spec
 from training.run_folder import check_resumed, resumed_options
+from training.sparse_momentum import Sparsity, settle_sparsity
 
 
 @torch.random.fork_rng(devices=())
@@ -53,20 +54,21 @@ def settle(args: argparse.Namespace, processes: Processes, *, stage: int) -> Pla
     mode = args.robust_train_mode or ("none" if args.attack_mode == "none" else "pgd")
     objective = settle_objective(args, mode, branches, with_teacher=stage > 0)
     check_batch(args.batch_size, branches, objective.views, processes.count)
-    optimise = optimisation(args)
     search = settle_search(args, objective.views) if stage == 1 else None
     distillation = settle_distillation(args, origin, objective, mode, fresh, search) if origin else None
 
     # What it is called; what it keeps to if it goes on; where and in what it computes
-    run = settle_run(args, stage, data.name, mode, branches, distillation)
+    named = partial(settle_run, args, stage, data.name, mode, branches, distillation)
+    optimise = optimisation(args, settle_weights(args, named(None)) if stage == 2 else None)
+    run = named(optimise.sparsity)
     begun = on_main_process(lambda: resumed_options(run))
     data_on = choose_data_on(kept(args.data_on, begun, "data_on"), data, processes.device)
     acceleration = settle_acceleration(args, kept(args.amp, begun, "amp"), fresh, processes)
 
     # What is recorded of it
-    decided = {"dataset": data.name, "robust_train_mode": mode, "data_on": data_on, **recorded(acceleration)}
-    decided |= {"lr_decay_epochs": list(optimise.lr_decay_epochs)}
-    decided |= {"mask_freeze_epochs": search.freeze_epochs} if search else {}
+    decided = {"dataset": data.name, "robust_train_mode": mode, "data_on": data_on, **recorded(acceleration, optimise)}
+    if stage:
+        decided |= {"mask_freeze_epochs": search.freeze_epochs} if search else {"dense": optimise.sparsity is None}
     record = plain_arguments({**vars(args), **decided})
     if begun is not None:
         check_resumed(record, begun, run)
@@ -89,7 +91,7 @@ def settle(args: argparse.Namespace, processes: Processes, *, stage: int) -> Pla
         search=search,
     )
     if processes.is_main:
-        print(*(f"note: {note}\n" for note in notes(plan)), sep="", end="")
+        print(*(f"note: {note}\n" for note in notes(plan, vars(args))), sep="", end="")
     return plan
 
 
@@ -98,8 +100,9 @@ def kept(given: str, begun: Mapping[str, object] | None, name: str) -> str:
     return begun.get(name, given) if begun and given == "auto" else given
 
 
-def recorded(acceleration: Acceleration) -> dict[str, str]:
-    return {"amp": acceleration.amp, "compile": "graphs" if acceleration.graphs else "none"}
+def recorded(acceleration: Acceleration, optimise: Optimisation) -> dict[str, object]:
+    graphs = "graphs" if acceleration.graphs else "none"
+    return {"amp": acceleration.amp, "compile": graphs, "lr_decay_epochs": list(optimise.lr_decay_epochs)}
 
 
 def origin_of(args: argparse.Namespace, branches: int, stage: int) -> Origin:
@@ -146,8 +149,14 @@ def settle_objective(args: argparse.Namespace, mode: str, branches: int, *, with
     return objective
 
 
-def notes(plan: Plan) -> Iterator[str]:
-    """What options ask for, and others take away."""
+def settle_weights(args: argparse.Namespace, dense: RunIdentity) -> Sparsity | None:
+    """None for dense weights. `dense`: the run with these, which goes on so if nobody could say otherwise then."""
+    begun = on_main_process(lambda: resumed_options(dense))
+    return None if begun is not None and "density" not in begun else settle_sparsity(args)
+
+
+def notes(plan: Plan, given: Mapping[str, object]) -> Iterator[str]:
+    """What options ask for, and others take away. `given`: the options before anything was decided."""
     options, mode = plan.record, plan.record["robust_train_mode"]
     if options["augment_mode"] == "augmix" and "aug" not in plan.objective.views:
         yield f"mode {mode} has no term for the AugMix view; none is made"
@@ -162,6 +171,8 @@ def notes(plan: Plan) -> Iterator[str]:
         than = "fewer" if answering < plan.network.branches else "more"
         which = "its one branch answers" if answering == 1 else f"its {answering} branches answer"
         yield f"the teacher has {than} batch-norm branches than the student; {which} for all views"
+    if plan.stage == 2 and options["dense"] and not given["dense"]:
+        yield "the run that goes on began before there were sparse weights, and keeps its dense ones"
     if plan.search and not plan.search.course.epochs:
         epochs = plan.optimisation.epochs
         yield f"{epochs} epochs leave none to search in; the mask stays as it was drawn at random"
@@ -196,7 +207,13 @@ def settle_distillation(
 
 
 def settle_run(
-    args: argparse.Namespace, stage: int, dataset: str, mode: str, branches: int, origin: Distillation | None
+    args: argparse.Namespace,
+    stage: int,
+    dataset: str,
+    mode: str,
+    branches: int,
+    origin: Distillation | None,
+    sparsity: Sparsity | None,
 ) -> RunIdentity:
     attacked = args.attack_mode != "none"
     settings = {"augment": args.augment_mode, "mode": mode, "branches": branches, "batch_size": args.batch_size}
@@ -209,6 +226,7 @@ def settle_run(
             attacked=attacked,
             temperature=args.kd_T,
             stage1_tag=origin.tag if stage == 2 else None,
+            density=sparsity.density if sparsity else None,
             **settings,
         )
     else:

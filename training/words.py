@@ -30,6 +30,7 @@ def opening(plan: Plan, loaders: Loaders, student: Network, processes: Processes
         f"{branches} batch-norm branch{'es' if branches > 1 else ''}",
         f"views {', '.join(map(plan_view(plan.attack), plan.objective.views))}",
         f"{kept:,} of {total:,} ReLUs" if kept < total else f"all {total:,} ReLUs",
+        *([f"{100 * sparsity.density:g} % of the weights"] if (sparsity := plan.optimisation.sparsity) else []),
         f"{plan.optimisation.epochs} epochs of {batches.total} batches of {batches.batch_size}",
         f"{device_in_words(processes)}, {'float32' if plan.acceleration.amp == 'none' else plan.acceleration.amp}",
     ]
@@ -63,7 +64,7 @@ def closing(plan: Plan, run: RunFolder, best: str) -> str:
         script, options = "train_student_stage1_multigpu.py", ["--path_t", best, "--relu_budget", "15%", *mode]
     elif plan.stage == 1:
         script = "train_student_stage2_multigpu.py"
-        options = ["--path_t", plan.distillation.teacher_file, "--path_s_load", best, *mode]
+        options = ["--path_t", plan.distillation.teacher_file, "--path_s_load", best, "--dense", *mode]
     else:
         return f"written to {run.path}\nnext: {evaluation_command(best, common)}"
     return f"written to {run.path}\nnext: {command(script, *options, *common)}"

@@ -25,7 +25,7 @@ SMALL = {
     "training": {"batch_size": 64, "limit_train_batches": 1, "limit_val_batches": 1, "eval_steps": 1, "amp": "none"},
     "teacher": {"epochs": 1},
     "stage1": {"epochs": 2},
-    "stage2": {"epochs": 1},
+    "stage2": {"dense": True, "epochs": 1},
     "budgets": ["15%"],
     "evaluation": {"limit_val_batches": 1, "steps": 1, "corruptions": "none", "no_figures": True},
     "rounds": {"short": {}},

@@ -49,7 +49,7 @@ def runs(house) -> Path:
         f"train_teacher.py --model tiny {COMMON}",
         f"train_student_stage1_multigpu.py {DISTIL} --mask_search first --relu_budget {RELUS} --mask_freeze_epochs 1 "
         "--robust_train_mode ard+ce+meanlogit --delta 0.5",
-        f"train_student_stage2_multigpu.py {DISTIL} --robust_train_mode kl+meanlogit "
+        f"train_student_stage2_multigpu.py {DISTIL} --dense --robust_train_mode kl+meanlogit "
         "--path_s_load save/student_model/stage1/toy/Customtiny_best_TA0.0.pth",
         "validate_common_corruptions.py --path save/student_model/stage2/toy/Customtiny_stage2_best_TA0.0.pth "
         "--attack_mode pgd --steps 2 --generate --corruptions fog --severities 1 --batch_size 8 --num_workers 0 "

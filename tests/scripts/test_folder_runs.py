@@ -27,7 +27,7 @@ def chain(tmp_path_factory) -> tuple[Path, Path]:
     student = f"--path_t {teacher} --model_s Customresnet8 {TRAIN} --robust_train_mode kl --save_dir {save}"
     run(f"train_student_stage1_multigpu.py {student} --relu_budget 5000 --t1_epochs 1")
     searched = save / "student_model/stage1/own/Customresnet8_best_TA0.0.pth"
-    run(f"train_student_stage2_multigpu.py {student} --path_s_load {searched} --epochs 1")
+    run(f"train_student_stage2_multigpu.py {student} --path_s_load {searched} --dense --epochs 1")
     return save, save / "student_model/stage2/own/Customresnet8_stage2_best_TA0.0.pth"
 
 

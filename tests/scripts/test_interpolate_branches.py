@@ -117,7 +117,7 @@ def test_evaluation_export_and_stage_2_take_it(searched, tmp_path):
     teacher = make_checkpoint(tmp_path / "teacher.pth", "resnet8", 1, stage=0)
     run(
         f"train_student_stage2_multigpu.py --path_t {teacher} --path_s_load {single} --model_s Customresnet8 "
-        "--epochs 1 --limit_train_batches 1 --limit_val_batches 1 --batch_size 8 --attack_mode pgd "
+        "--dense --epochs 1 --limit_train_batches 1 --limit_val_batches 1 --batch_size 8 --attack_mode pgd "
         f"--steps 1 --eval_steps 1 --amp none {small}"
     )
     assert list(tmp_path.glob("student_model/stage2/*relu1.4k*/*_best_TA0.0.pth"))

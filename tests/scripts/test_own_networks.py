@@ -26,7 +26,7 @@ def chain(request, tmp_path_factory) -> tuple[Path, Path, str]:
     teacher = save / f"models/own/own_networks.{function}_best_TA0.0.pth"
     run(f"train_student_stage1_multigpu.py {named} --path_t {teacher} --relu_budget 30% --t1_epochs 2 {train}")
     searched = save / f"student_model/stage1/own/Custom_own_networks.{function}_best_TA0.0.pth"
-    tune = f"--path_s_load {searched} --epochs 1 --robust_train_mode rslad+attn+ce {train}"
+    tune = f"--path_s_load {searched} --dense --epochs 1 --robust_train_mode rslad+attn+ce {train}"
     run(f"train_student_stage2_multigpu.py {named} --path_t {teacher} {tune}")
     return save, save / f"student_model/stage2/own/Custom_own_networks.{function}_stage2_best_TA0.0.pth", named
 

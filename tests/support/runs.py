@@ -25,7 +25,7 @@ STAGE1 = (
     "--robust_train_mode rslad+ce --mask_freeze_epochs 1"
 )
 STAGE2 = (
-    f"train_student_stage2_multigpu.py --model_s Customresnet8 {SMALL} {ROBUST} "
+    f"train_student_stage2_multigpu.py --model_s Customresnet8 --dense {SMALL} {ROBUST} "
     "--robust_train_mode rslad+attn+augattn+ce"
 )
 

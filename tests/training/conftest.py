@@ -22,4 +22,4 @@ def stage1(teacher) -> str:
 def stage2(teacher, network, tmp_path) -> str:
     budget = {"label": "relu1k", "layers": [100] * 7}
     student = save_network(tmp_path / "student.pth", network(branches=2), stage=1, budget=budget, tag="rslad+ce")
-    return f"train_student_stage2_multigpu.py --path_t {teacher} --path_s_load {student} {STUDENT}"
+    return f"train_student_stage2_multigpu.py --path_t {teacher} --path_s_load {student} {STUDENT} --dense"

@@ -17,7 +17,7 @@ OPTIONS = f"{SMALL} --augment_mode augmix --attack_mode nfgsm --use2BN --ema 0.9
 TEACHER = f"train_teacher.py --model resnet8 --dataset digits {OPTIONS}"
 STUDENT = f"--model_s Customresnet8 --robust_train_mode rslad+ce {OPTIONS}"
 STAGE1 = f"train_student_stage1_multigpu.py --relu_budget 12345 --mask_freeze_epochs 1 --epochs 3 {STUDENT}"
-STAGE2 = f"train_student_stage2_multigpu.py --epochs 1 {STUDENT}"
+STAGE2 = f"train_student_stage2_multigpu.py --dense --epochs 1 {STUDENT}"
 
 
 @pytest.fixture(scope="module")

@@ -48,7 +48,7 @@ def test_stage_2_trains_as_stage_1_did(robust, network, tmp_path):
     about = {"stage": 1, "budget": {"label": "relu1k", "layers": [100] * 7}, "tag": "pgd"}
     student = trained(tmp_path / "student.pth", network, "--attack_mode fgsm --use2BN", 2, **about)
     plan = plan_of(
-        f"train_student_stage2_multigpu.py --path_t {robust} --path_s_load {student} --device cpu --amp none"
+        f"train_student_stage2_multigpu.py --path_t {robust} --path_s_load {student} --dense --device cpu --amp none"
     )
     assert (plan.model, plan.attack.name, plan.objective.views) == ("Customresnet8", "fgsm", ("clean", "adv"))
 

@@ -70,9 +70,37 @@ def test_runs_from_before_there_were_plans_go_on(stage, stage1, stage2):
     options += f" --eval_steps 2 --epochs {old['epochs']} --dataset digits {ROBUST}"
     options += " --robust_train_mode " + old["robust_train_mode"] + " --mask_freeze_epochs 1" * (stage == 1)
     plan = plan_of(f"{command} {options}")
-    assert old.items() <= plan.record.items()
+    dense = {"dense": True} if stage == 2 else {}  # which it always was
+    assert (old | dense).items() <= plan.record.items()
     paths = {name: plan.record.get(name) for name in ("path_t", "path_s_load") if name in plan.record}
     check_resumed(plan.record, {**old, **paths}, plan.run)
+
+
+def test_a_run_of_before_there_were_sparse_weights_stays_dense(stage2, tmp_path, capsys):
+    old = f"{stage2.removesuffix(' --dense')} {ROBUST}"
+    command = f"{old} --save_dir {tmp_path} --resume auto"
+    dense = plan_of(f"{command} --dense")
+    unknown = dict.fromkeys(("density", "growth", "prune", "redistribution", "prune_rate"))
+    begun(dense.run.last, dense, dense=False, **unknown)
+    assert plan_of(f"{command} --dense").optimisation.sparsity is None
+    assert "note" not in capsys.readouterr().out
+    plan = plan_of(command)
+    assert plan.optimisation.sparsity is None
+    assert plan.run.folder == dense.run.folder
+    assert plan.record["dense"]
+    assert "keeps its dense ones" in capsys.readouterr().out
+    assert plan_of(old).optimisation.sparsity  # a new run is what its options say
+
+
+def test_a_sparse_run_and_a_dense_one_are_no_continuation_of_each_other(stage2, tmp_path):
+    command = f"{stage2} {ROBUST} --save_dir {tmp_path} --run_name run --resume auto"
+    dense = plan_of(command)
+    begun(dense.run.last, dense)
+    with pytest.raises(UserError, match="dense is False here and True in"):
+        plan_of(command.replace(" --dense", ""))
+    begun(dense.run.last, plan_of(f"{stage2.removesuffix(' --dense')} {ROBUST} --density 0.1"))
+    with pytest.raises(UserError, match=r"density is 0.05 here and 0.1 in"):
+        plan_of(command.replace(" --dense", ""))
 
 
 def test_an_attack_s_own_option_was_its_default_before_there_was_the_attack(monkeypatch):

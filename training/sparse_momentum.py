@@ -1,0 +1,259 @@
+"""Sparse momentum (Dettmers and Zettlemoyer, "Sparse networks from scratch", 2019): few weights, which move.
+
+Every convolution and linear layer keeps a share of its weights, the density; all others are 0. After an epoch each
+layer loses some of its weights (prune), what all have lost is shared out anew (redistribution), and each layer grows
+its share where it has none (growth). The network keeps as many weights as it began with, exactly.
+
+PRUNE, REDISTRIBUTION and GROWTH are tables of small functions of a `Layer`: a new rule is a function and its line.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from helper.command_line import Parser, share
+from helper.errors import UserError
+from masks.allocation import in_proportion
+from masks.selection import keep_largest
+from models.weights import weights_of_layers
+
+LEAST = 1e-9
+NEVER, ALWAYS = -torch.inf, torch.inf  # scores of what is not to choose, and of what must be chosen
+
+
+@dataclass(frozen=True)
+class Sparsity:
+    """--density and the rules by which weights move."""
+
+    density: float
+    growth: str
+    prune: str
+    redistribution: str
+    prune_rate: float
+
+    def rate(self, epoch: int, epochs: int) -> float:
+        """The share that a layer loses after so many of the epochs: --prune_rate, falling to 0 along a cosine."""
+        return self.prune_rate * (1 + math.cos(math.pi * epoch / epochs)) / 2
+
+
+@dataclass(frozen=True)
+class Layer:
+    """The weights of a layer at the end of an epoch, all flat: (n,).
+
+    `momentum`: of SGD; `gradient`: that of the last step, None where no rule asks for it. Both are of all weights, also
+    of those that are not `kept`.
+    """
+
+    weight: Tensor
+    kept: Tensor
+    momentum: Tensor
+    gradient: Tensor | None = None
+
+    @property
+    def count(self) -> int:
+        return int(self.kept.sum())
+
+    def left(self, rate: float) -> int:
+        """How many stay where a share `rate` is lost: no layer loses its last."""
+        return max(1, self.count - math.floor(rate * self.count))
+
+    def of_kept(self, values: Tensor) -> Tensor:
+        return values.where(self.kept, NEVER)
+
+
+def prune_magnitude(layers: Sequence[Layer], rate: float) -> list[Tensor]:
+    """Each layer loses its smallest weights."""
+    return [keep_largest(layer.of_kept(layer.weight.abs()), layer.left(rate)) for layer in layers]
+
+
+def prune_global_magnitude(layers: Sequence[Layer], rate: float) -> list[Tensor]:
+    """The network loses its smallest weights, wherever they are; a layer keeps its largest in every case."""
+    scores = []
+    for layer in layers:
+        magnitudes = layer.of_kept(layer.weight.abs())
+        magnitudes[magnitudes.argmax()] = ALWAYS
+        scores.append(magnitudes)
+    stays = keep_largest(torch.cat(scores), sum(layer.left(rate) for layer in layers))
+    return list(stays.split([len(score) for score in scores]))
+
+
+def prune_set(layers: Sequence[Layer], rate: float) -> list[Tensor]:
+    """Each layer loses its smallest positive and its largest negative weights, half of what it loses of either sign.
+
+    After Mocanu et al., "Sparse evolutionary training" (2018).
+    """
+    found = []
+    for layer in layers:
+        positive, negative = layer.kept & (layer.weight >= 0), layer.kept & (layer.weight < 0)
+        lost = layer.count - layer.left(rate)
+        # Where one sign has fewer, the other loses the more.
+        of_negative = max(min(lost // 2, int(negative.sum())), lost - int(positive.sum()))
+        stays = torch.zeros_like(layer.kept)
+        for part, count in ((positive, lost - of_negative), (negative, of_negative)):
+            stays |= keep_largest(layer.weight.abs().where(part, NEVER), int(part.sum()) - count)
+        found.append(stays)
+    return found
+
+
+PRUNE: dict[str, Callable[[Sequence[Layer], float], list[Tensor]]] = {
+    "magnitude": prune_magnitude,
+    "SET": prune_set,
+    "global_magnitude": prune_global_magnitude,
+}
+
+# What a layer's share is in proportion to, from the layer as it was and how many weights it has lost.
+REDISTRIBUTION: dict[str, Callable[[Layer, int], float]] = {
+    "momentum": lambda layer, lost: float(layer.momentum[layer.kept].abs().mean()),
+    "magnitude": lambda layer, lost: float(layer.weight[layer.kept].abs().mean()),
+    "nonzeros": lambda layer, lost: float(layer.count),
+    "none": lambda layer, lost: float(lost),
+}
+
+# Scores (n,) of a layer: the largest of those without a weight get one.
+GROWTH: dict[str, Callable[[Layer, torch.Generator], Tensor]] = {
+    "momentum": lambda layer, generator: layer.momentum.abs(),
+    "gradient": lambda layer, generator: layer.gradient.abs(),
+    "random": lambda layer, generator: torch.rand(len(layer.kept), generator=generator).to(layer.kept.device),
+}
+
+
+def move(layers: Sequence[Layer], rules: Sparsity, rate: float, generator: torch.Generator) -> list[Tensor]:
+    """Which weights the layers keep after an epoch, bool (n,) each; as many in all as before."""
+    stay = PRUNE[rules.prune](layers, rate)
+    lost = [layer.count - int(part.sum()) for layer, part in zip(layers, stay, strict=True)]
+    weights = [REDISTRIBUTION[rules.redistribution](*pair) for pair in zip(layers, lost, strict=True)]
+    # Where the others are full, a layer that nothing speaks for grows too.
+    weights = [max(weight, LEAST * max(weights), LEAST) for weight in weights]
+    room = [len(part) - int(part.sum()) for part in stay]
+    grown = []
+    for layer, part, count in zip(layers, stay, in_proportion(sum(lost), weights, room), strict=True):
+        scores = GROWTH[rules.growth](layer, generator).where(~part, NEVER)
+        grown.append(part | keep_largest(scores, count))
+    return grown
+
+
+class SparseMomentum(torch.optim.SGD):
+    """SGD over `parameters` of `network`, most of whose weights are 0 after every step, and at once.
+
+    Each layer begins with its largest weights; `end_epoch` moves them. What is kept is part of the state.
+    """
+
+    def __init__(
+        self, parameters: Sequence[nn.Parameter], network: nn.Module, rules: Sparsity, *, seed: int, **settings: object
+    ):
+        super().__init__(parameters, **settings)
+        self.rules, self.seed = rules, seed
+        self.weights = weights_of_layers(network)
+        # For good: a recorded step reads these tensors.
+        self.kept = {
+            name: keep_largest(weight.detach().abs(), max(1, round(rules.density * weight.numel())))
+            for name, weight in self.weights.items()
+        }
+        wanted = self.weights if rules.growth == "gradient" else {}
+        self.gradients = {name: torch.zeros_like(weight) for name, weight in wanted.items()}
+        self._zero_dropped(self.weights)
+
+    def zero_dropped(self, network: nn.Module) -> None:
+        """Set to 0, in a network like the one that is trained, what is not kept."""
+        self._zero_dropped(weights_of_layers(network))
+
+    @torch.no_grad()
+    def _zero_dropped(self, weights: Mapping[str, Tensor]) -> None:
+        for name, weight in weights.items():
+            weight.masked_fill_(~self.kept[name], 0)
+
+    def step(self, closure: None = None) -> None:
+        super().step()
+        for name, gradient in self.gradients.items():
+            gradient.copy_(self.weights[name].grad)
+        self._zero_dropped(self.weights)
+
+    def end_epoch(self, epoch: int, epochs: int) -> float:
+        """Move weights, `epoch` of `epochs` being over; the share of them that are elsewhere now, 0 to 1."""
+        generator = torch.Generator().manual_seed((self.seed << 20) + epoch)  # no two runs or epochs share numbers
+        layers = [self._layer(name) for name in self.kept]
+        grown = move(layers, self.rules, self.rules.rate(epoch, epochs), generator)
+        moved = 0
+        for kept, now in zip(self.kept.values(), grown, strict=True):
+            now = now.view_as(kept)
+            moved += int((now & ~kept).sum())
+            kept.copy_(now)
+        self._zero_dropped(self.weights)
+        return moved / sum(layer.count for layer in layers)
+
+    def _layer(self, name: str) -> Layer:
+        weight = self.weights[name]
+        gradient = self.gradients[name].flatten() if name in self.gradients else None
+        momentum = self.state[weight].get("momentum_buffer")
+        momentum = torch.zeros_like(weight) if momentum is None else momentum
+        return Layer(weight.detach().flatten(), self.kept[name].flatten(), momentum.flatten(), gradient)
+
+    def state_dict(self) -> dict[str, object]:
+        return {**super().state_dict(), "kept": self.kept, "gradients": self.gradients}
+
+    def load_state_dict(self, state: dict[str, object]) -> None:
+        super().load_state_dict({name: state[name] for name in ("state", "param_groups")})
+        for mine, theirs in ((self.kept, state["kept"]), (self.gradients, state["gradients"])):
+            for name, value in mine.items():
+                value.copy_(theirs[name])
+
+
+def add_sparse_options(parser: Parser) -> None:
+    group = parser.add_argument_group("sparse weights (sparse momentum: Dettmers and Zettlemoyer, 2019)")
+    dense = group.add_mutually_exclusive_group()
+    dense.add_argument("--dense", action="store_true", help="train all weights")
+    dense.add_argument(
+        "--density",
+        type=share,
+        default=0.05,
+        metavar="SHARE",
+        help="of the weights of convolutions and linear layers that are not 0, all others are (default: 0.05)",
+    )
+    group.add_argument(
+        "--prune", choices=PRUNE, default="magnitude", help="what a layer loses after an epoch (default: magnitude)"
+    )
+    group.add_argument(
+        "--redistribution",
+        choices=REDISTRIBUTION,
+        default="momentum",
+        help="how what was lost is shared out over the layers; none: each gets back its own (default: momentum)",
+    )
+    group.add_argument(
+        "--growth",
+        choices=GROWTH,
+        default="momentum",
+        help="where a layer gets new weights: those of the largest momentum, as published, of the largest gradient in "
+        "the last step, or any (default: momentum)",
+    )
+    group.add_argument(
+        "--prune_rate",
+        "--prune-rate",
+        type=share,
+        default=0.5,
+        metavar="SHARE",
+        help="of its weights that a layer loses after an epoch, falling to 0 over the run by a cosine (default: 0.5)",
+    )
+
+
+def sparse_defaults() -> dict[str, object]:
+    """What the options of a run of before there were any of these would have been."""
+    parser = Parser("")
+    add_sparse_options(parser)
+    return vars(parser.parse_args([]))
+
+
+def settle_sparsity(args: argparse.Namespace) -> Sparsity | None:
+    """What the options of sparse weights ask for, None for dense ones. Raises UserError for what cannot be."""
+    if args.dense:
+        return None
+    if not args.density:
+        raise UserError("--density 0 leaves no weights; give a share above 0, or --dense for all")
+    if not args.momentum and "momentum" in (args.growth, args.redistribution):
+        raise UserError("sparse momentum needs --momentum above 0, or other rules for --growth and --redistribution")
+    return Sparsity(args.density, args.growth, args.prune, args.redistribution, args.prune_rate)
