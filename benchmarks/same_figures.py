@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import json
 import os
 import signal
 import subprocess
@@ -26,9 +25,9 @@ from pathlib import Path
 
 from helper.script import run_script
 
-import torch
-
 from helper import command_line
+from helper.checkpoint import read_checkpoint
+from helper.files import file_digest, read_json
 from helper.run_folder import read_log
 
 SMALL = "--batch_size 12 --limit_train_batches 3 --limit_val_batches 2 --num_workers 0 --device cpu --amp none --seed 3"
@@ -119,16 +118,16 @@ def figures(out: Path) -> dict[str, object]:
     for path in sorted(out.rglob("*")):
         name = str(path.relative_to(out))
         if path.suffix == ".pth":
-            checkpoint = torch.load(path, weights_only=True)
+            checkpoint = read_checkpoint(path)
             tensors = {key: value.numpy().tobytes() for key, value in checkpoint["state_dict"].items()}
             found[name] = hashlib.sha256(b"".join(tensors[key] for key in sorted(tensors))).hexdigest()
         elif path.suffix in (".npy", ".npz"):
-            found[name] = hashlib.sha256(path.read_bytes()).hexdigest()
+            found[name] = file_digest(path)
         elif path.name == "log.jsonl":
             records = read_log(path.parent)
             found[name] = [{key: value for key, value in record.items() if key not in LEFT_OUT} for record in records]
         elif path.name == "results.json":
-            results = json.loads(path.read_text())
+            results = read_json(path)
             found[name] = {key: results[key] for key in FIGURES if key in results}
     return found
 

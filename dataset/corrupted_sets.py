@@ -11,7 +11,6 @@ make_corruptions.py wrote them.
 from __future__ import annotations
 
 import io
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +24,7 @@ from dataset.crops import fitted
 from dataset.source import ArraySource, ImageSource, Subset, folder_source, folders
 from dataset.spec import DatasetSpec
 from helper.errors import UserError
+from helper.files import map_array, read_json
 
 JPEG_QUALITY = 85  # that of the published folders
 MANIFEST = "manifest.json"
@@ -106,7 +106,7 @@ class ArraySet(StoredSet):
         if missing:
             raise UserError(f"{self.folder} lacks {', '.join(missing)}; {self.remedy}")
         path, count = self.folder / "labels.npy", len(self.severities)
-        labels = read_array(path)
+        labels = map_array(path)
         if labels.shape != (count * len(self.test),):
             raise UserError(
                 f"{path} has {labels.dtype} {labels.shape}; {count} severities of {len(self.test):,} test images need "
@@ -120,7 +120,7 @@ class ArraySet(StoredSet):
     def array(self, corruption: str) -> np.ndarray:
         """uint8 (severities * N, S, S, 3)."""
         path = self.folder / f"{corruption}.npy"
-        images = read_array(path)
+        images = map_array(path)
         expected = (len(self.severities) * len(self.test), self.image_size, self.image_size, 3)
         if images.dtype != np.uint8 or images.shape != expected:
             raise UserError(f"{path} is {images.dtype} {images.shape}; this test set needs uint8 {expected}")
@@ -252,25 +252,15 @@ def open_corrupted_set(
 def read_manifest(folder: Path) -> dict | None:
     """What make_corruptions.py says of its folder; None where it did not write it."""
     path = folder / MANIFEST
-    try:
-        manifest = json.loads(path.read_text())
-    except FileNotFoundError:
+    if not path.exists():
         return None
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} is damaged ({error}); delete the folder and generate it again") from error
+    manifest = read_json(path, "a manifest", "delete the folder and generate it again")
     if not isinstance(manifest, dict) or manifest.get("schema") != MANIFEST_SCHEMA:
         raise UserError(f"{path} is no manifest of make_corruptions.py ({MANIFEST_SCHEMA})")
     tables = [manifest.get(name) for name in ("files", "frost", "versions")]
     if not all(isinstance(table, dict) for table in tables) or any(name not in manifest for name in MANIFEST_SETTINGS):
         raise UserError(f"{path} is damaged; delete the folder and generate it again")
     return manifest
-
-
-def read_array(path: Path) -> np.ndarray:
-    try:
-        return np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, EOFError, OSError) as error:
-        raise UserError(f"{path} is no array file, or a damaged one ({error})") from error
 
 
 def jpeg_bytes(image: Image.Image) -> bytes:

@@ -12,13 +12,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 from tqdm import tqdm
 
-from dataset.corrupted_sets import MANIFEST, read_array, read_manifest
+from dataset.corrupted_sets import MANIFEST, read_manifest
 from dataset.corruption_writer import test_set_digest
 from dataset.corruptions import CORRUPTIONS, DETERMINISTIC, EXTRA_CORRUPTIONS, SEVERITIES
+from dataset.source import image_file
 from helper.errors import UserError
+from helper.files import map_array
 from helper.text import table
 
 # Deterministic corruptions: libraries round differently, by one grey level. JPEG files of two encoders differ more.
@@ -77,7 +78,7 @@ class Benchmark:
         path = self.folder / f"{name}.npy"
         if not path.is_file():
             raise UserError(f"{self.folder} lacks {path.name}")
-        return read_array(path)
+        return map_array(path)
 
     def check(self, corruption: str) -> None:
         """Raises UserError where something is missing, before much time was spent on what is not."""
@@ -103,11 +104,8 @@ class Benchmark:
 
 
 def read_image(path: Path, size: int) -> np.ndarray:
-    try:
-        with Image.open(path) as image:
-            pixels = np.asarray(image.convert("RGB"))
-    except (OSError, SyntaxError, ValueError) as error:
-        raise UserError(f"cannot read the image {path} ({error})") from error
+    with image_file(path) as image:
+        pixels = np.asarray(image.convert("RGB"))
     if pixels.shape != (size, size, 3):
         raise UserError(f"the image {path} has {pixels.shape[1]}x{pixels.shape[0]} pixels, not {size}x{size}")
     return pixels

@@ -26,7 +26,7 @@ from dataset.corruptions import corrupt
 from dataset.corruptions.frost import Frost
 from dataset.source import FileSource
 from helper.errors import UserError
-from helper.files import file_digest, lock_file, replace_file
+from helper.files import Kind, file_digest, lock_file, read_bytes, replace_file
 
 JPEG_BYTES = 6144  # of a file of 64x64 pixels on disk, about; noise takes more, fog takes less
 GO_ON = "what is finished stays, and the same command goes on"
@@ -139,7 +139,7 @@ def digest(path: Path) -> str:
         return file_digest(path)
     total = hashlib.sha256()
     for name in sorted(file.relative_to(path).as_posix() for file in path.rglob("*") if not file.is_dir()):
-        content = (path / name).read_bytes()
+        content = read_bytes(path / name, Kind.IMAGE)
         total.update(f"{name}\0{len(content)}\0".encode() + content)
     return total.hexdigest()
 

@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image
 
 from helper.errors import UserError
+from helper.files import Kind, open_file
 
 IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp"}
 
@@ -85,7 +86,7 @@ class Subset(ImageSource):
 def image_file(path: str | Path) -> Iterator[Image.Image]:
     """The image at `path`, to be read within the context. Raises UserError where it cannot be."""
     try:
-        with Image.open(path) as stored:
+        with open_file(path, Kind.IMAGE) as file, Image.open(file) as stored:
             yield stored
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         # Pillow reports a broken PNG as a SyntaxError, a truncated JPEG as an OSError.

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 from helper.errors import UserError
-from helper.files import file_digest, lock_folder, write_json
+from helper.files import file_digest, lock_folder, read_json, write_json
 from helper.processes import Processes, on_main_process
 
 
@@ -27,15 +26,15 @@ class Measurements:
 
     def _read(self, must_match: bool) -> dict[str, dict]:
         content = None
-        try:
-            content = json.loads(self.path.read_text())
-            if content["checkpoint"] == self.digest:
-                print(f"{len(content['cells'])} measurements of these weights are already in {self.path}")
-                return content
-        except FileNotFoundError:
-            pass
-        except (ValueError, LookupError, TypeError) as error:
-            raise UserError(f"{self.path}: not a file of measurements; remove it to begin anew") from error
+        if self.path.exists():
+            what, remedy = "a file of measurements", "remove it to begin anew"
+            content = read_json(self.path, what, remedy)
+            try:
+                if content["checkpoint"] == self.digest:
+                    print(f"{len(content['cells'])} measurements of these weights are already in {self.path}")
+                    return content
+            except (LookupError, TypeError) as error:
+                raise UserError(f"{self.path}: not {what}; {remedy}") from error
         if must_match:
             raise UserError(f"--resume {self.path}: " + ("of other weights" if content else "no such file"))
         return {"cells": {}}

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from helper.errors import UserError
-from helper.files import replace_file
+from helper.files import Kind, check_unpacked, replace_file
 from helper.zoo import local_file
 
 FORMAT = "rlnet-checkpoint"
@@ -38,8 +38,7 @@ def save_checkpoint(path: Path, checkpoint: dict) -> None:
 def read_file(path: str | Path) -> object:
     """Whatever tensors and plain values a file of torch.save, or 'zoo:NAME', holds. Raises UserError otherwise."""
     path = local_file(path)
-    if not path.is_file():
-        raise UserError(f"{path}: no such checkpoint file")
+    check_unpacked(path, Kind.CHECKPOINT)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of foreign pickles, which are refused below
@@ -48,7 +47,7 @@ def read_file(path: str | Path) -> object:
         if zipfile.is_zipfile(path):
             raise UserError(f"{path}: refused, for it holds Python objects or code beside tensors") from error
         raise UserError(f"{path}: not a checkpoint, or a damaged one") from error
-    except (RuntimeError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
+    except Exception as error:  # torch, zip and pickle have a dozen ways to fail on damaged bytes
         raise UserError(f"{path}: truncated or damaged, or not a checkpoint") from error
 
 

@@ -8,10 +8,11 @@ results.json        the outcome, written last
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+from helper.files import Kind, parse_json, read_text
 
 # Options that may differ between a run and its continuation: they do not change what is computed.
 FREE_OPTIONS = {"data_root", "save_dir", "run_name", "resume", "device", "num_workers", "no_download", "print_freq"}
@@ -32,9 +33,9 @@ def read_log(path: Path) -> list[dict]:
     Shares are in per cent, also those of earlier logs.
     """
     log = path / "log.jsonl"
-    if not log.is_file():
+    if not log.exists():
         return []
-    records = [json.loads(line) for line in log.read_text().splitlines(keepends=True) if line.endswith("\n")]
+    records = [parse_json(line) for line in read_text(log, Kind.JSON).splitlines(keepends=True) if line.endswith("\n")]
     return [record if "schema" in record else in_per_cent(record) for record in records]
 
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import os
 from difflib import get_close_matches
 from pathlib import Path
 
 from helper.errors import UserError
-from helper.files import file_digest
+from helper.files import file_digest, read_json
 
 PREFIX = "zoo:"
 INDEX = "index.json"
@@ -24,8 +23,8 @@ def read_index() -> list[dict]:
     path = zoo_folder() / INDEX
     if not path.exists():
         return []
+    entries = read_json(path, "an index of networks")
     try:
-        entries = json.loads(path.read_text(encoding="utf-8"))
         for entry in entries:
             if any(Path(entry[key]).name != entry[key] for key in ("name", "file", "sha256")):
                 raise ValueError("name, file and sha256 name no folders")

@@ -18,6 +18,7 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from helper.errors import UserError
+from helper.files import Kind, read_bytes
 from reporting.figure_style import COLUMN, DPI, DROPPED, GRID, INK, KEPT, MUTED, render
 
 MISSING = "–"
@@ -136,7 +137,7 @@ def drawing(figure: Figure, key: str, caption: str) -> PageFigure:
 
 def picture(path: Path, caption: str) -> PageFigure:
     """A PNG file as part of the page. Raises UserError for another file."""
-    content = path.read_bytes()
+    content = read_bytes(path, Kind.IMAGE)
     if not content.startswith(b"\x89PNG\r\n\x1a\n"):
         raise UserError(f"{path}: not a PNG picture, or a damaged one; remove it, or draw it again")
     inches = int.from_bytes(content[16:20], "big") / DPI

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import mean
@@ -10,6 +9,7 @@ from statistics import mean
 from helper.machine import versions
 
 from helper.errors import UserError
+from helper.files import read_json
 from reporting.tables import METRICS
 
 SCHEMA = "rlnet-results-2"
@@ -126,12 +126,9 @@ def read_report(path: str | Path, name: str, schema: str, *, where: str, remedy:
     """
     path = Path(path)
     path = path / name if path.is_dir() else path
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"{path}: {error.strerror}; name {where}") from error
-    except ValueError as error:
-        raise UserError(f"{path}: no {name}, or a damaged one ({error})") from error
+    if not path.exists():
+        raise UserError(f"{path}: no such file; name {where}")
+    content = read_json(path, name)
     found = content.get("schema") if isinstance(content, dict) else None
     if found != schema:
         raise UserError(f"{path}: its schema is {found}, this code reads {schema}; {remedy}")

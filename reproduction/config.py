@@ -11,9 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
-
 from helper.errors import UserError
+from helper.files import read_yaml
 
 FOLDER = Path(__file__).parent.parent / "reproduce"
 TRAININGS = ("teacher", "stage1", "stage2")
@@ -67,12 +66,9 @@ def read_config(path: str | Path) -> Config:
     path = Path(path)
     if path.suffix not in (".yaml", ".yml"):
         path = FOLDER / f"{path}.yaml"
-    if not path.is_file():
+    if not path.exists():
         raise UserError(f"--config {path}: no such file; known are {', '.join(config_names())}, or a .yaml path")
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: not a YAML file ({error})") from error
+    content = read_yaml(path)
     _check_keys(content, path, "the file", (*OPTION_GROUPS, *SETTINGS, *IDENTITY))
     for key in IDENTITY:
         if not content.get(key):

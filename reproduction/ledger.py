@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from helper.errors import UserError
-from helper.files import write_json
+from helper.files import read_json, write_json
 from reproduction.steps import Step
 
 
@@ -28,10 +27,12 @@ class Ledger:
         self.records: dict[str, Record] = {}
         if not path.exists():
             return
+        what, remedy = "the record of a reproduction", "move it aside to begin anew"
+        content = read_json(path, what, remedy)
         try:
-            self.records = {name: Record(**record) for name, record in json.loads(path.read_text()).items()}
-        except (ValueError, TypeError, AttributeError) as error:
-            raise UserError(f"{path}: not the record of a reproduction; move it aside to begin anew") from error
+            self.records = {name: Record(**record) for name, record in content.items()}
+        except (TypeError, AttributeError) as error:
+            raise UserError(f"{path}: not {what}; {remedy}") from error
 
     def is_done(self, step: Step) -> bool:
         """Whether this very command has ended well, and what it wrote is still there."""

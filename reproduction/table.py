@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from helper.errors import UserError
-from helper.files import replace_file
+from helper.files import read_text, replace_file
 from helper.text import percent
 from private_inference.costs.tables import all_costs, read_costs
 from reporting.results import read_results
@@ -71,7 +71,7 @@ def _line(cells: Sequence[str]) -> str:
 def put_into(path: Path, name: str, text: str) -> None:
     """Replace what stands between the marks of `name` in a Markdown file; without marks they are added at its end."""
     begin, end = f"<!-- {name}: written by reproduce.py -->", f"<!-- end of {name} -->"
-    content = path.read_text(encoding="utf-8") if path.exists() else ""
+    content = read_text(path) if path.exists() else ""
     block = f"{begin}\n{text}\n{end}"
     if begin in content:
         before, _, rest = content.partition(begin)

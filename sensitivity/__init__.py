@@ -8,9 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
-
 from helper.errors import UserError
+from helper.files import read_yaml
 
 FOLDER = Path(__file__).parent
 SUFFIX = "_sensitivity"
@@ -34,14 +33,14 @@ def budget_names() -> list[str]:
 def load_budget(name: str) -> NamedBudget:
     """The budget of that name, or in the YAML file at that path. Raises UserError where there is none."""
     path = Path(name) if name.endswith((".yaml", ".yml")) else FOLDER / f"{name}.yaml"
-    if not path.is_file():
+    if not path.exists():
         raise UserError(f"--sensitivity {name}: no such budget; known are {', '.join(budget_names())}, or a .yaml path")
+    content = read_yaml(path, "a budget file")
     try:
-        content = yaml.safe_load(path.read_text())
         fractions = tuple(float(fraction) for fraction in content["fractions"])
         labels = [str(content[key]) for key in ("label", "model", "dataset")]
         return NamedBudget(path.stem, *labels, int(content["image_size"]), str(content["source"]), fractions)
-    except (yaml.YAMLError, KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError) as error:
         raise UserError(
             f"{path}: not a budget file ({type(error).__name__}: {error}); "
             "it needs label, model, dataset, image_size, source and fractions"
@@ -50,5 +49,5 @@ def load_budget(name: str) -> NamedBudget:
 
 def load_profile(architecture: str) -> tuple[list[float], bool]:
     """eta per ReLU layer, and whether it is this architecture's own; ResNet18's stands in where there is none."""
-    profiles = yaml.safe_load((FOLDER / "profiles.yaml").read_text())
+    profiles = read_yaml(FOLDER / "profiles.yaml")
     return profiles.get(architecture, profiles["ResNet18"])["eta"], architecture in profiles

@@ -10,7 +10,7 @@ from attacks.options import attack_defaults
 from distiller_zoo.loss import weight_defaults
 from helper.checkpoint import read_checkpoint, save_checkpoint
 from helper.errors import UserError
-from helper.files import lock_folder, replace_file, write_json
+from helper.files import Kind, lock_folder, parse_json, read_text, replace_file, write_json
 from helper.processes import Processes, on_main_process
 from helper.run_folder import differing_options
 from masks.options import search_defaults
@@ -105,8 +105,8 @@ class RunFolder:
 
         kept = []
         if self.log.exists():
-            lines = self.log.read_text().splitlines(keepends=True)
-            kept = [line for line in lines if line.endswith("\n") and json.loads(line)["epoch"] <= first_epoch]
+            lines = read_text(self.log, Kind.JSON).splitlines(keepends=True)
+            kept = [line for line in lines if line.endswith("\n") and parse_json(line)["epoch"] <= first_epoch]
         replace_file(self.log, lambda file: file.write("".join(kept).encode()))
         self.writer = SummaryWriter(str(self.path / "tensorboard"), purge_step=first_epoch + 1)
 

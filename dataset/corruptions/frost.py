@@ -12,9 +12,9 @@ from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from dataset.corruptions.frost_texture import textures
+from dataset.source import image_file
 from helper.errors import UserError
 
 # The benchmark ships six and draws among the first five.
@@ -80,12 +80,8 @@ def _read(folder: Path, number: int, image_size: int) -> np.ndarray:
     found = [path for suffix in SUFFIXES if (path := folder / f"frost{number}{suffix}").is_file()]
     if not found:
         raise UserError(f"{folder} lacks the photograph frost{number}{{{','.join(SUFFIXES)}}}")
-    try:
-        with Image.open(found[0]) as stored:
-            photograph = np.asarray(stored.convert("RGB"))
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        # Pillow reports a broken PNG as a SyntaxError, a truncated JPEG as an OSError.
-        raise UserError(f"cannot read the photograph {found[0]} ({error}); put a whole copy in its place") from error
+    with image_file(found[0]) as stored:
+        photograph = np.asarray(stored.convert("RGB"))
     # One pixel more than the image, for there to be a place to draw.
     if min(round(length * SHRINK[image_size]) for length in photograph.shape[:2]) <= image_size:
         height, width, _ = photograph.shape

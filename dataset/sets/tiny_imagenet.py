@@ -14,6 +14,7 @@ from pathlib import Path
 from dataset.source import FileSource, folder_source
 from dataset.spec import IMAGENET_MEAN_STD, DatasetSpec
 from helper.errors import UserError
+from helper.files import read_text
 
 ARCHIVE = "http://cs231n.stanford.edu/tiny-imagenet-200.zip"
 SIZE = 64
@@ -23,7 +24,7 @@ NUM_CLASSES = 200
 def load_tiny_imagenet(root: Path, *, train: bool, download: bool) -> FileSource:
     """Never downloaded, whatever `download` says. Raises UserError where files are missing or do not fit together."""
     folder = root / "tiny-imagenet-200"
-    wnids = sorted(read_text(folder / "wnids.txt", folder).split())
+    wnids = sorted(read_list(folder / "wnids.txt", folder).split())
     if not 0 < len(wnids) <= NUM_CLASSES:
         raise UserError(f"{folder / 'wnids.txt'} names {len(wnids)} classes, Tiny-ImageNet has {NUM_CLASSES}")
     return train_source(folder, wnids) if train else val_source(folder, wnids)
@@ -43,7 +44,7 @@ def val_source(folder: Path, wnids: list[str]) -> FileSource:
     annotations = folder / "val" / "val_annotations.txt"
     label_of = {wnid: label for label, wnid in enumerate(wnids)}
     paths, labels = [], []
-    for number, line in enumerate(read_text(annotations, folder).splitlines(), start=1):
+    for number, line in enumerate(read_list(annotations, folder).splitlines(), start=1):
         name, wnid = [*line.split("\t"), ""][:2]
         if wnid not in label_of:
             raise UserError(f"{annotations}, line {number}: class '{wnid}' is not in wnids.txt")
@@ -54,13 +55,13 @@ def val_source(folder: Path, wnids: list[str]) -> FileSource:
     return FileSource(paths, labels, SIZE, wnids)
 
 
-def read_text(path: Path, folder: Path) -> str:
+def read_list(path: Path, folder: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        return read_text(path)
+    except UserError as error:
         if not folder.is_dir():
             raise UserError(f"Tiny-ImageNet is not at {folder}; unpack {ARCHIVE} in {folder.parent}") from error
-        raise incomplete(folder, f"cannot read {path}") from error
+        raise incomplete(folder, f"cannot read {error}") from error
 
 
 def incomplete(folder: Path, problem: str) -> UserError:

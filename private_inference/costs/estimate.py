@@ -13,9 +13,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-import yaml
-
 from helper.errors import UserError
+from helper.files import read_yaml
 from helper.text import table
 from private_inference.costs.link import Network, transfer_seconds
 from private_inference.engine.cost import PARTS, Cost, Costs, StepCost
@@ -35,14 +34,12 @@ Constants = Mapping[str, Mapping[str, Mapping[str, float]]]  # group of steps ->
 
 def load_constants(path: Path = CONSTANTS) -> dict:
     """{'machine': {...}, 'protocols': {protocol: constants}}; raises UserError for a file missing or damaged."""
+    what, remedy = "constants of private inference", "benchmarks/fit_private_inference.py writes them"
+    content = read_yaml(path, what, remedy)
     try:
-        content = yaml.safe_load(path.read_text())
         return {"machine": content["machine"], "protocols": content["protocols"]}
-    except (OSError, yaml.YAMLError, KeyError, TypeError) as error:
-        raise UserError(
-            f"{path}: no constants of private inference ({type(error).__name__}); "
-            "benchmarks/fit_private_inference.py writes them"
-        ) from error
+    except (KeyError, TypeError) as error:
+        raise UserError(f"{path}: no {what} ({type(error).__name__}); {remedy}") from error
 
 
 def sized_steps(program: Program, settings: EngineSettings) -> list[tuple[Step, str, dict[str, float]]]:

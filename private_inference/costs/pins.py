@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from helper.errors import UserError
-from helper.files import write_json
+from helper.files import read_json, write_json
 
 
 class PinnedPrograms:
@@ -15,11 +14,12 @@ class PinnedPrograms:
     def __init__(self, save_dir: str):
         self.path = Path(save_dir, "private_inference", "known_programs.json")
         self._known: dict[str, str] = {}
-        if self.path.is_file():
+        if self.path.exists():
+            what, remedy = "a list of known programs", "remove it to begin a new one"
             try:
-                self._known = dict(json.loads(self.path.read_text()))
+                self._known = dict(read_json(self.path, what, remedy))
             except (TypeError, ValueError) as error:
-                raise UserError(f"{self.path}: no list of known programs; remove it to begin a new one") from error
+                raise UserError(f"{self.path}: not {what}; {remedy}") from error
 
     def digest_of(self, address: str) -> str | None:
         """The digest to expect there; None where this server was never met."""

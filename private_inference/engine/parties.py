@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from helper.errors import UserError
+from helper.files import Kind, map_array, parse_json, read_bytes, read_json
 from private_inference.engine.protocols import LOST_PEER_STATUS, EngineSettings, peer_has_ended
 from private_inference.program.npz_file import write_program
 from private_inference.program.steps import Program
@@ -139,7 +140,7 @@ def _code(folder: Path) -> Path:
 def _listen(role: str, process: subprocess.Popen, events: queue.Queue) -> None:
     for line in process.stdout:
         with suppress(ValueError):
-            event = json.loads(line)
+            event = parse_json(line)
             if isinstance(event, dict):  # else a library that prints
                 events.put((role, event))
     events.put((role, None))
@@ -157,7 +158,7 @@ def _blame(processes: dict[str, subprocess.Popen], assignments: Sequence[Assignm
     stories = []
     for assignment in assignments:
         role, process = assignment.role, processes[assignment.role]
-        lines = (folder / role / "stderr").read_text(errors="replace").strip().splitlines()
+        lines = read_bytes(folder / role / "stderr", Kind.TEXT).decode(errors="replace").strip().splitlines()
         own = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
         if own:
             stories.append(("has ended" in own[-1] or "did not answer" in own[-1], f"{role}: {own[-1]}"))
@@ -174,6 +175,6 @@ def _blame(processes: dict[str, subprocess.Popen], assignments: Sequence[Assignm
 def _answer(folder: Path) -> Answer:
     logits = folder / "logits.npy"
     return Answer(
-        json.loads((folder / "result.json").read_text()),
-        np.load(logits, allow_pickle=False) if logits.is_file() else None,
+        read_json(folder / "result.json"),
+        np.array(map_array(logits)) if logits.is_file() else None,
     )

@@ -30,6 +30,7 @@ from pathlib import Path
 import numpy as np
 
 from helper.errors import UserError
+from helper.files import map_array, parse_json, read_json
 from private_inference.engine.protocols import EngineSettings, peer_has_ended
 from private_inference.engine.secure_program import SecureProgram, prepare
 from private_inference.engine.spu_runtime import CLIENT, PARTIES, SERVER, Link, Party, connect, engine_name
@@ -60,7 +61,7 @@ class Job:
 
     @classmethod
     def read(cls, path: str) -> Job:
-        content = json.loads(Path(path).read_text())
+        content = read_json(path)
         settings = content.pop("settings")
         tls = tuple(settings.pop("tls") or ()) or None
         return cls(**content, settings=EngineSettings(**settings, tls=tls))
@@ -147,7 +148,7 @@ def agree(link: Link, job: Job, images: int | None) -> tuple[int, int]:
 def understood(text: str) -> dict:
     """What the other party says; raises UserError where it is no party of ours."""
     try:
-        said = json.loads(text)
+        said = parse_json(text)
     except ValueError:
         said = None
     if not isinstance(said, dict):
@@ -183,7 +184,7 @@ def agree_on_program(link: Link, job: Job) -> tuple[Program, dict]:
 
 def take_part(job: Job) -> None:
     folder, began = Path(job.folder), time.perf_counter()
-    images = np.load(folder / "images.npy", allow_pickle=False) if job.rank == CLIENT else None
+    images = np.array(map_array(folder / "images.npy")) if job.rank == CLIENT else None
     addresses = (job.listen, job.peer) if job.rank == CLIENT else (job.peer, job.listen)
     with parting(meet(job, addresses)) as link, PeerWatch(job.peer):
         count, batch = agree(link, job, None if images is None else len(images))

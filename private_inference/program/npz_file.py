@@ -26,6 +26,7 @@ from typing import BinaryIO
 import numpy as np
 
 from helper.errors import UserError
+from helper.files import load_arrays, parse_json, unpack_arrays
 from private_inference.program.steps import COMPARING, INPUT, KINDS, Decision, Program, Step, pair, shapes
 
 FORMAT = "rlnet-program"
@@ -76,17 +77,15 @@ def load_program(path: str | Path | BinaryIO) -> tuple[Program, dict]:
 
     Raises UserError for a file that is missing, damaged, foreign or too new, and for steps that do not go together.
     """
-    if isinstance(path, str | Path) and not Path(path).is_file():
-        raise UserError(f"{path}: no such program file")
     name = path if isinstance(path, str | Path) else "the program"
     try:
-        with np.load(path, allow_pickle=False) as content:
-            description = json.loads(str(content["program"]))
-            if description["format"] != FORMAT:
-                raise UserError(f"{name}: no program of this project")
-            if description["version"] != VERSION:
-                raise UserError(f"{name}: program version {description['version']}, this code reads {VERSION}")
-            steps = tuple(_read_step(step, content) for step in description["steps"])
+        content = load_arrays(path) if isinstance(path, str | Path) else unpack_arrays(path)
+        description = parse_json(str(content["program"]))
+        if description["format"] != FORMAT:
+            raise UserError(f"{name}: no program of this project")
+        if description["version"] != VERSION:
+            raise UserError(f"{name}: program version {description['version']}, this code reads {VERSION}")
+        steps = tuple(_read_step(step, content) for step in description["steps"])
         decisions = [Decision(**{**item, "layers": tuple(item["layers"])}) for item in description["decisions"]]
         program = Program(tuple(int(size) for size in description["input"]["shape"]), steps, tuple(decisions))
         shapes(program)
@@ -95,7 +94,7 @@ def load_program(path: str | Path | BinaryIO) -> tuple[Program, dict]:
         about = dict(description["about"])
     except UserError:
         raise
-    except Exception as error:  # zip, numpy's headers and JSON each have a dozen ways to fail on damaged bytes
+    except Exception as error:  # whatever a description lacks or has of another type
         kind = type(error).__name__
         raise UserError(f"{name}: not a program file, or a damaged one ({kind}: {error})") from error
     return program, about

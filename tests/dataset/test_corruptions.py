@@ -262,5 +262,5 @@ def test_frost_that_cannot_be_had_is_named(photographs):
     with pytest.raises(UserError, match="lacks the photograph frost4"):
         load_frost(photographs, 32)
     (photographs / "frost3.png").write_bytes((photographs / "frost3.png").read_bytes()[:60])
-    with pytest.raises(UserError, match=r"cannot read the photograph .*frost3\.png .*put a whole copy"):
+    with pytest.raises(UserError, match=r"cannot read the image .*frost3\.png .*put a whole copy"):
         load_frost(photographs, 32)

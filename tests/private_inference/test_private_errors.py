@@ -288,5 +288,5 @@ def test_a_damaged_list_of_known_programs_is_one_line(content, tmp_path):
     path = tmp_path / "private_inference" / "known_programs.json"
     path.parent.mkdir()
     path.write_text(content)
-    with pytest.raises(UserError, match="no list of known programs"):
+    with pytest.raises(UserError, match="not a list of known programs"):
         PinnedPrograms(str(tmp_path))
