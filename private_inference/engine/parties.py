@@ -26,6 +26,7 @@ from private_inference.program.steps import Program
 ROOT = Path(__file__).parents[2]
 ENGINE_PYTHON = ROOT / ".venv-pi" / "bin" / "python"
 GRACE = 5.0  # seconds that the second party has to end by itself once the first one has
+GOODBYE = 3.0  # seconds that a party has to end once it is told to
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,7 +93,11 @@ def run_parties(
     finally:
         for process in processes.values():
             if process.poll() is None:
-                process.kill()
+                process.terminate()  # it tells a party that runs elsewhere
+        for process in processes.values():
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(GOODBYE)
+            process.kill()
             process.wait()
             process.stdin.close()
         for thread in threads:
@@ -138,12 +143,14 @@ def _code(folder: Path) -> Path:
 
 
 def _listen(role: str, process: subprocess.Popen, events: queue.Queue) -> None:
-    for line in process.stdout:
-        with suppress(ValueError):
-            event = parse_json(line)
-            if isinstance(event, dict):  # else a library that prints
-                events.put((role, event))
-    events.put((role, None))
+    try:
+        for line in process.stdout:
+            with suppress(ValueError):
+                event = parse_json(line)
+                if isinstance(event, dict):  # else a library that prints
+                    events.put((role, event))
+    finally:
+        events.put((role, None))
 
 
 def _wait_a_little(processes: Iterable[subprocess.Popen]) -> None:
@@ -161,9 +168,11 @@ def _blame(processes: dict[str, subprocess.Popen], assignments: Sequence[Assignm
         lines = read_bytes(folder / role / "stderr", Kind.TEXT).decode(errors="replace").strip().splitlines()
         own = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
         if own:
-            stories.append(("has ended" in own[-1] or "did not answer" in own[-1], f"{role}: {own[-1]}"))
+            stories.append((own[-1].startswith("the other party at "), f"{role}: {own[-1]}"))
         elif process.poll() == LOST_PEER_STATUS:
             stories.append((True, f"{role}: {peer_has_ended(assignment.peer)}"))
+        elif process.poll() == -signal.SIGTERM:  # while it was starting
+            stories.append((False, f"{role}: stopped by a signal (SIGTERM)"))
         elif process.poll() == -signal.SIGKILL:  # by somebody else: we do so only after this
             stories.append((False, f"the {role}'s process was killed"))
         elif process.poll() not in (0, None):

@@ -16,22 +16,20 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
-import socket
 import sys
 import threading
 import time
-import traceback
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+
+from helper.script import unexpected
 
 import numpy as np
 
 from helper.errors import UserError
 from helper.files import map_array, parse_json, read_json
-from private_inference.engine.protocols import EngineSettings, peer_has_ended
+from private_inference.engine.ending import Disagreement, PeerWatch, StopSignal, end_with_parent, leave, parting
+from private_inference.engine.protocols import EngineSettings
 from private_inference.engine.secure_program import SecureProgram, prepare
 from private_inference.engine.spu_runtime import CLIENT, PARTIES, SERVER, Link, Party, connect, engine_name
 from private_inference.program.comparison import comparison_bits
@@ -39,11 +37,7 @@ from private_inference.program.npz_file import load_program
 from private_inference.program.public import digest, public_bytes, read_public
 from private_inference.program.steps import Program
 
-VERSION = 2  # of what the two parties say to each other
-
-
-class Disagreement(UserError):
-    """The parties do not run the same thing, and both of them have heard why."""
+VERSION = 3  # of what the two parties say to each other
 
 
 @dataclass(frozen=True)
@@ -69,65 +63,6 @@ class Job:
 
 def tell(event: str, **more: object) -> None:
     print(json.dumps({"event": event, **more}), flush=True)
-
-
-class PeerWatch:
-    """Ends this process with one line when the other party's process is gone: the engine itself would wait for it."""
-
-    INTERVAL = 1.0  # seconds
-    STRIKES = 3  # refusals in a row
-
-    def __init__(self, address: str):
-        host, _, port = address.rpartition(":")
-        self._address = (host, int(port))
-        self._name = address
-        self._done = threading.Event()
-
-    def __enter__(self) -> PeerWatch:
-        threading.Thread(target=self._watch, daemon=True).start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._done.set()
-
-    def _watch(self) -> None:
-        refused = 0
-        while not self._done.wait(self.INTERVAL):
-            try:
-                socket.create_connection(self._address, timeout=self.INTERVAL).close()
-                refused = 0
-            except ConnectionRefusedError:
-                refused += 1
-            except OSError:  # slow or unreachable for now: the engine's timeout decides
-                refused = 0
-            if refused == self.STRIKES and not self._done.is_set():
-                leave(peer_has_ended(self._name))
-
-
-@contextmanager
-def parting(link: Link) -> Iterator[Link]:
-    """On a disagreement, say why, and end when the other party has heard too.
-
-    Messages are sent in the background, and a process that ends takes those along that wait. Our own line comes first,
-    for the engine ends a process whose last message finds the other one gone.
-    """
-    try:
-        yield link
-    except Disagreement as error:
-        complain(str(error))
-        with suppress(RuntimeError):  # the other one does not answer
-            link.stop_link()
-        os._exit(2)
-
-
-def complain(message: str) -> None:
-    print(f"error: {' '.join(message.split())}", file=sys.stderr, flush=True)
-
-
-def leave(message: str) -> None:
-    """End at once: the engine's threads may be waiting for a peer that will never answer."""
-    complain(message)
-    os._exit(2)
 
 
 def agree(link: Link, job: Job, images: int | None) -> tuple[int, int]:
@@ -182,12 +117,13 @@ def agree_on_program(link: Link, job: Job) -> tuple[Program, dict]:
     return program, about
 
 
-def take_part(job: Job) -> None:
+def take_part(job: Job, stop: StopSignal) -> None:
     folder, began = Path(job.folder), time.perf_counter()
     images = np.array(map_array(folder / "images.npy")) if job.rank == CLIENT else None
     addresses = (job.listen, job.peer) if job.rank == CLIENT else (job.peer, job.listen)
     with parting(meet(job, addresses)) as link, PeerWatch(job.peer):
         count, batch = agree(link, job, None if images is None else len(images))
+        stop.tell(link, job.peer)
         settings = replace(job.settings, batch=batch)
         program, about = agree_on_program(link, job)
         if images is not None and images.shape[1:] != program.input_shape:
@@ -246,15 +182,6 @@ def meet(job: Job, addresses: tuple[str, str]) -> Link:
     return link
 
 
-def end_with_parent(folder: str) -> None:
-    """Our stdin is a pipe that ends with the process that started us: then nobody waits, or takes the secret away."""
-    sys.stdin.buffer.read()
-    shutil.rmtree(folder, ignore_errors=True)
-    with suppress(OSError):  # the other party's folder may still be beside it
-        Path(folder).parent.rmdir()
-    os._exit(2)
-
-
 def reason(error: BaseException) -> str:
     """What the engine says in the first line that says something; a stack trace may follow it."""
     lines = [line.strip() for line in str(error).splitlines()]
@@ -262,10 +189,11 @@ def reason(error: BaseException) -> str:
 
 
 def main(path: str) -> None:
+    stop = StopSignal()
     job = Job.read(path)
     threading.Thread(target=end_with_parent, args=[job.folder], daemon=True).start()
     try:
-        take_part(job)
+        take_part(job, stop)
     except UserError as error:
         leave(str(error))
     except RuntimeError as error:  # all that the engine raises
@@ -273,10 +201,8 @@ def main(path: str) -> None:
             f"the other party at {job.peer} did not answer within {job.settings.timeout:g} s (--timeout), "
             f"or the engine failed: {reason(error)}"
         )
-    except Exception:  # a mistake of ours; returning would wait for the engine's threads
-        traceback.print_exc()
-        sys.stderr.flush()
-        os._exit(1)
+    except Exception as error:  # a mistake of ours; returning would wait for the engine's threads
+        leave(unexpected(error), 1)
     # Not by returning: the engine's threads may outlive the link, and everything is written.
     sys.stdout.flush()
     os._exit(0)

@@ -210,6 +210,9 @@ def test_a_party_is_done_once_its_result_is_written(stub) -> None:
 # --- Who is blamed --------------------------------------------------------------------------------------------------
 
 KILLED = "os.kill(os.getpid(), signal.SIGKILL)"
+STOPPED = "os.kill(os.getpid(), signal.SIGTERM)"
+STOP_LINE = "stopped by a signal (SIGTERM)"
+TOLD = f'fail("error: the other party at 10.0.0.2:9500 was {STOP_LINE}")'
 SPEECHLESS = "os._exit(255)"
 CRASHED = "os.kill(os.getpid(), signal.SIGSEGV)"
 WRONG = 'print("Traceback", file=sys.stderr)\nfail("error: the images are (3, 4, 4), the network takes (3, 8, 8)")'
@@ -231,6 +234,8 @@ WRONG = 'print("Traceback", file=sys.stderr)\nfail("error: the images are (3, 4,
         (CRASHED, HANGS, "the client's process failed with status -11: without a word"),
         ('fail("no such word", 1)', HANGS, "the client's process failed with status 1: no such word"),
         ('raise MemoryError("too much")', LOST, "the client's process failed with status 1: MemoryError: too much"),
+        (STOPPED, HANGS, "client: stopped by a signal (SIGTERM)"),  # before it could say so itself
+        (TOLD, f'fail("error: {STOP_LINE}", 143)', f"server: {STOP_LINE}"),
         (KILLED, HANGS, "the client's process was killed"),
         (KILLED, LOST, "the client's process was killed"),  # such as for its memory: it has no last line
         (GOOD, WRONG, "server: the images are (3, 4, 4), the network takes (3, 8, 8)"),
@@ -260,7 +265,7 @@ def test_none_is_left_behind_when_the_other_cannot_be_started(stub, tmp_path, st
     ]
     with pytest.raises(OSError, match="nowhere"):
         run_parties(assignments, settings=SETTINGS, python=stub(HANGS), folder=tmp_path / "work", follow=print)
-    assert [process.returncode for process in started] == [-signal.SIGKILL]
+    assert [process.returncode for process in started] == [-signal.SIGTERM]
 
 
 def test_parties_end_with_us_even_when_we_are_killed(stub, tmp_path) -> None:

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 from helper.script import run_script
 
@@ -18,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 from support.running import ROOT
-from support.secure_runs import BRANCH, SCRIPT, Files, make_files, needs_engine
+from support.secure_runs import BRANCH, Files, make_files, needs_engine
 
 from helper.checkpoint import save_checkpoint
 from helper.errors import UserError
@@ -201,86 +198,6 @@ def test_two_versions(what: str, theirs: str) -> None:
     words = [str(ENGINE_PYTHON), "-c", OTHER_VERSION, what, theirs]
     said = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE, check=True).stdout
     assert said.startswith(f"the other party runs {what} {theirs}, this one ")
-
-
-def begin(folder: Path, options: str) -> subprocess.Popen:
-    """The command in a process of its own, that keeps its parties' folders and its stderr in `folder`."""
-    folder.mkdir()
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "TMPDIR": str(folder)}
-    words = [sys.executable, SCRIPT, *shlex.split(options), "--save_dir", str(folder / "save")]
-    with open(folder / "stderr", "wb") as errors:
-        return subprocess.Popen(words, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=errors)
-
-
-def last_line(process: subprocess.Popen, folder: Path) -> str:
-    """The one line on stderr of a command that must end with status 2; a progress bar wipes itself."""
-    assert process.wait(PATIENCE) == 2
-    lines = (folder / "stderr").read_text().replace("\r", "\n").splitlines()
-    (line,) = [line.strip() for line in lines if line.strip() and "%|" not in line]
-    return line
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    end = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.1)
-
-
-def processes_of(folder: Path) -> list[str]:
-    """Those whose command names a file in `folder`."""
-    found = []
-    for entry in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            words = entry.read_bytes()
-        except OSError:  # it has ended meanwhile
-            continue
-        if f"{folder}/".encode() in words:
-            found.append(entry.parent.name)
-    return found
-
-
-@pytest.mark.slow
-@needs_engine
-def test_nobody_there(tmp_path) -> None:
-    own, other = free_ports(2)
-    options = f"--role client --dataset digits --timeout 2 --listen 127.0.0.1:{own} --peer 127.0.0.1:{other}"
-    line = last_line(begin(tmp_path / "client", options), tmp_path / "client")
-    assert line.startswith(f"error: client: no other party at 127.0.0.1:{other} within 2 s: is it running")
-    assert not list((tmp_path / "client").glob("rlnet-pi-*"))
-
-
-@pytest.mark.slow
-@needs_engine
-@pytest.mark.skipif(not Path("/proc/self/cmdline").is_file(), reason="looks for processes in /proc")
-def test_a_peer_that_is_killed_in_the_middle(files, tmp_path) -> None:
-    ports = free_ports(2)
-    addresses = [f"127.0.0.1:{port}" for port in ports]
-    folders = {"client": tmp_path / "client", "server": tmp_path / "server"}
-    options = "--protocol semi2k --role {} --listen {} --peer {}"
-    server = begin(
-        folders["server"], f"{options.format('server', addresses[1], addresses[0])} --path {files['masked']}"
-    )
-    client = begin(
-        folders["client"], f"{options.format('client', *addresses)} --dataset digits --images 300 --timeout 60"
-    )
-    try:
-        wait_for(lambda: "inference" in (folders["client"] / "stderr").read_text() or client.poll() is not None)
-        # Its party, an own process with the weights in its folder, is not told; it sees its stdin end.
-        secret = list(folders["server"].glob("rlnet-pi-*/server/program.npz"))
-        parties = processes_of(folders["server"])
-        server.send_signal(signal.SIGKILL)
-        line = last_line(client, folders["client"])
-    finally:
-        for process in (client, server):
-            process.kill()
-            process.wait()
-    assert line == f"error: client: the other party at {addresses[1]} has ended; its own last line says why"
-    assert len(secret) == 1
-    assert len(parties) == 2  # the command, which names its --save_dir there, and the party
-    wait_for(lambda: not processes_of(folders["server"]))
-    assert not secret[0].exists()
-    assert not processes_of(folders["client"])
 
 
 @pytest.mark.parametrize("content", ["{", "[1]", "3"])
