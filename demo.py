@@ -42,7 +42,9 @@ def parse_args(argv: list[str] | None = None):
     parser = command_line.Parser(__doc__)
     parser.add_argument("--dataset", default="digits", help="default: digits")
     parser.add_argument("--model", default="resnet8", help="the teacher (default: resnet8)")
-    parser.add_argument("--relu_share", type=float, default=0.15, help="ReLUs that the student keeps (default: 0.15)")
+    parser.add_argument(
+        "--relu_share", type=command_line.share, default=0.15, help="ReLUs that the student keeps (default: 0.15)"
+    )
     parser.add_argument("--data_root", default="data", help="default: data")
     parser.add_argument("--save_dir", default="save/demo", help="default: save/demo")
     return parser.parse_args(argv)

@@ -90,7 +90,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     cores = available_cores()
     group.add_argument(
         "--workers",
-        type=command_line.positive,
+        type=command_line.thread_count,
         default=cores,
         metavar="N",
         help=f"processes that compute (default: {cores})",

@@ -59,7 +59,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument(
         "--threads",
-        type=command_line.positive,
+        type=command_line.thread_count,
         metavar="N",
         help="of every step: 1 where others want the cores too (default: one for each core that this process has)",
     )

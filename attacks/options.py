@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
-from fractions import Fraction
 
 from attacks.attack import Attack, AttackSettings, attack_named, attacks
-from helper.command_line import Parser
+from helper.command_line import Parser, exact
 
 NONE = "none"
 THAT_OF_THE_CHECKPOINT = "as the checkpoint was trained"
@@ -55,10 +54,7 @@ def attack_defaults() -> dict[str, object]:
 
 def length(text: str) -> float:
     """'8/255' or '0.03', in units of the pixel range."""
-    try:
-        value = float(Fraction(text))
-    except (ZeroDivisionError, OverflowError) as error:
-        raise ValueError(text) from error
+    value = float(exact(text))
     if value < 0:
         raise argparse.ArgumentTypeError(f"{text} is negative; write 8/255 or 0.0314")
     return value

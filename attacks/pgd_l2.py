@@ -21,7 +21,7 @@ class PGDL2(Attack):
     summary = "PGD in the L2 ball"
     eps = "0.5"
     step_size = "0.1"
-    largest_eps = math.inf
+    largest_eps = 1000.0  # two images of 577 pixels a side are never further apart
     judges = True
 
     def perturb(

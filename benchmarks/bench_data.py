@@ -46,7 +46,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = command_line.Parser(__doc__)
     parser.add_argument("--images", type=command_line.positive, default=2048, help="a turn (default: 2048)")
     parser.add_argument("--batch_size", type=command_line.positive, default=128, help="default: 128")
-    parser.add_argument("--workers", type=command_line.positive, default=2, help="of the first two (default: 2)")
+    parser.add_argument("--workers", type=command_line.thread_count, default=2, help="of the first two (default: 2)")
     add_timing_options(
         parser,
         threads="of the third, on a CPU. More than one pay only on idle cores: where other work competes, threads that "

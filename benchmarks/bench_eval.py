@@ -64,7 +64,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--severity", type=int, choices=SEVERITIES, default=3, help="default: 3")
     parser.add_argument("--steps", type=command_line.positive, default=20, help="of PGD (default: 20)")
     parser.add_argument("--batch_size", type=command_line.positive, default=128, help="default: 128")
-    parser.add_argument("--num_workers", type=command_line.positive, default=2, help="default: 2")
+    parser.add_argument("--num_workers", type=command_line.thread_count, default=2, help="default: 2")
     add_timing_options(parser)
     return parser.parse_args(argv)
 

@@ -49,7 +49,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--model", choices=ARCHITECTURES, default="ResNet18", help="its sites are taken (default: ResNet18)"
     )
-    parser.add_argument("--image_size", type=int, default=32, help="default: 32")
+    parser.add_argument("--image_size", type=command_line.positive, default=32, help="default: 32")
     parser.add_argument("--batch_size", type=command_line.positive, default=64, help="default: 64")
     parser.add_argument("--kept", type=command_line.pixels, default=0.15, help="share of ReLUs (default: 0.15)")
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32", help="default: float32")

@@ -51,7 +51,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         "--batch", type=command_line.positive, default=8, metavar="N", help="of the last row (default: 8)"
     )
     parser.add_argument(
-        "--threads", type=command_line.positive, default=available_cores(), metavar="N", help="default: the cores"
+        "--threads", type=command_line.thread_count, default=available_cores(), metavar="N", help="default: the cores"
     )
     parser.add_argument("--data_root", default="data", metavar="DIR", help="where data sets lie (default: data)")
     parser.add_argument("--out", type=Path, metavar="FILE", help="write the figures as JSON too")

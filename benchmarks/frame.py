@@ -21,7 +21,7 @@ def add_timing_options(
     group.add_argument(
         "--repeats", type=command_line.positive, default=repeats, help=f"timed turns of each (default: {repeats})"
     )
-    group.add_argument("--threads", type=command_line.positive, default=1, help=f"{threads} (default: 1)")
+    group.add_argument("--threads", type=command_line.thread_count, default=1, help=f"{threads} (default: 1)")
     group.add_argument(
         "--device",
         choices=("auto", "cpu", "cuda"),

@@ -9,7 +9,7 @@ from helper.machine import available_cores
 
 from dataset import DATASETS
 from dataset.folder import PREFIX, is_folder
-from helper.command_line import Parser, not_negative, positive
+from helper.command_line import Parser, positive, worker_count
 
 DATA_ON = ("auto", "device", "workers")
 
@@ -89,7 +89,7 @@ def add_data_options(
     )
     workers = min(4, available_cores())
     group.add_argument(
-        "--num_workers", type=not_negative, default=workers, help=f"loader processes per process (default: {workers})"
+        "--num_workers", type=worker_count, default=workers, help=f"loader processes per process (default: {workers})"
     )
     if augments:
         group.add_argument(

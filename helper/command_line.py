@@ -3,15 +3,28 @@
 from __future__ import annotations
 
 import argparse
-import math
+import os
+import re
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
+
+from helper.script import DEBUG
 
 from helper.run_folder import LONGEST, find_by_long_name
 from helper.zoo import PREFIX, local_file
 
 CHECKPOINT = f"FILE|{PREFIX}NAME"  # what `checkpoint_file` takes
+LARGEST = 2**31 - 1  # of numbers: whatever is above is a slip of the keyboard
+MOST_WORKERS = 1024  # and threads: more than a machine starts
+
+
+class Debug(argparse.Action):
+    """In the environment, not among the options: it changes nothing that is computed, and holds for what we start."""
+
+    def __call__(self, *_: object) -> None:
+        os.environ[DEBUG] = "1"
 
 
 class Parser(argparse.ArgumentParser):
@@ -30,10 +43,19 @@ class Parser(argparse.ArgumentParser):
             allow_abbrev=False,
         )
         self.first: tuple[str, ...] = ()
+        self.add_argument(
+            "--debug",
+            action=Debug,
+            nargs=0,
+            dest=argparse.SUPPRESS,
+            default=argparse.SUPPRESS,
+            help="where something unexpected happens, print its traceback instead of keeping it in a file",
+        )
         self.presets: dict[str, dict[str, object]] = {}
         self.dependent: list[Callable[[argparse.Namespace], Mapping[str, object]]] = []
 
     def parse_args(self, argv: Sequence[str] | None = None) -> argparse.Namespace:  # type: ignore[override]
+        self.check_words(sys.argv[1:] if argv is None else argv)
         args = super().parse_args(argv)
         try:
             for defaults in self.dependent:
@@ -66,47 +88,85 @@ class Parser(argparse.ArgumentParser):
         formatter.add_text(self.epilog)
         return formatter.format_help()
 
+    def check_words(self, words: Sequence[str]) -> None:
+        """End where a word cannot be written into a file, or is one that argparse itself stumbles over."""
+        for word in words:
+            if word != word.encode("utf-8", "replace").decode():
+                self.error(f"{word!a} is not UTF-8; give it, or the file of that name, another name")
+            if word.startswith("-") and word.endswith("=--"):
+                self.error(f"{word}: '--' is no value")
+
     def error(self, message: str):
         self.exit(2, f"error: {' '.join(message.split())} (--help explains the options)\n")
 
 
+def exact(text: str) -> Fraction:
+    """'8/255', '0.03' or '1e-3'; raises ValueError for another text, and for a number that no float comes near."""
+    if re.search(r"e[-+]?\d{3}", text, re.IGNORECASE):  # Fraction('1e999999999') has a billion digits
+        raise ValueError(text)
+    try:
+        value = Fraction(text)
+        float(value)
+    except (ZeroDivisionError, OverflowError) as error:
+        raise ValueError(text) from error
+    return value
+
+
 def pixels(text: str) -> float:
     """'8/255' or '0.03', in units of the pixel range."""
-    try:
-        value = float(Fraction(text))
-    except ZeroDivisionError as error:
-        raise ValueError(text) from error
+    value = float(exact(text))
     if not 0 <= value <= 1:
         raise argparse.ArgumentTypeError(f"{text} does not lie in [0, 1]; write 8/255 or 0.0314")
     return value
 
 
-def positive(text: str) -> int:
+def whole(text: str) -> int:
     value = int(text)
+    if value > LARGEST:
+        raise argparse.ArgumentTypeError(f"{text} is above {LARGEST:,}")
+    return value
+
+
+def positive(text: str) -> int:
+    value = whole(text)
     if value < 1:
         raise argparse.ArgumentTypeError(f"{text} is not 1 or more")
     return value
 
 
 def not_negative(text: str) -> int:
-    value = int(text)
+    value = whole(text)
     if value < 0:
         raise argparse.ArgumentTypeError(f"{text} is negative")
     return value
 
 
-def seed(text: str) -> int:
+def worker_count(text: str) -> int:
+    """Of processes beside this one, which may be none."""
     value = not_negative(text)
+    if value > MOST_WORKERS:
+        raise argparse.ArgumentTypeError(f"{text} is above {MOST_WORKERS:,}")
+    return value
+
+
+def thread_count(text: str) -> int:
+    return worker_count(str(positive(text)))
+
+
+def seed(text: str) -> int:
+    value = int(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"{text} is negative")
     if value >= 2**32:  # the attack's noise is drawn from 32 bits of it
         raise argparse.ArgumentTypeError(f"{text} is not below 2**32")
     return value
 
 
 def number(text: str) -> float:
-    """A weight or a rate: finite, and not negative."""
+    """A weight or a rate: not negative, and no slip of the keyboard."""
     value = float(text)
-    if not 0 <= value < math.inf:
-        raise argparse.ArgumentTypeError(f"{text} is not a number from 0 up")
+    if not 0 <= value <= LARGEST:
+        raise argparse.ArgumentTypeError(f"{text} is not a number from 0 to {LARGEST:,}")
     return value
 
 
@@ -145,7 +205,7 @@ def checkpoint_file(text: str) -> Path:
 
 
 # argparse names the type in its error line
-for kind in (positive, not_negative, seed):
+for kind in (positive, not_negative, worker_count, thread_count, seed):
     kind.__name__ = "whole number"
 pixels.__name__, epoch_list.__name__ = "fraction", "list of epochs"
 

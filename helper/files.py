@@ -20,6 +20,7 @@ from contextlib import suppress
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
+from weakref import WeakValueDictionary
 
 import numpy as np
 
@@ -105,8 +106,9 @@ def read_json(path: str | Path, what: str = Kind.JSON.what, remedy: str = "") ->
         raise UserError(f"{path}: not {what}, or a damaged one ({error}){remedy and '; '}{remedy}") from error
 
 
-def parse_json(text: str) -> Any:
+def parse_json(text: str | bytes) -> Any:
     """The values in a JSON text; raises ValueError for whatever is none, and for what cannot be written out again."""
+    text = text if isinstance(text, str) else text.decode()
     try:
         content = json.loads(text)
         if "\\ud" in text.lower():  # half a character is fine in a pair only
@@ -258,11 +260,20 @@ def write_json(path: Path, content: dict | list) -> None:
     replace_file(path, lambda file: file.write((json.dumps(content, indent=1) + "\n").encode()))
 
 
+_locks: WeakValueDictionary[Path, FileLock] = WeakValueDictionary()
+
+
 def lock_folder(path: Path) -> FileLock:
     """Raise UserError where another process writes into `path`; the lock lasts as long as what is returned here."""
     path.parent.mkdir(parents=True, exist_ok=True)
     busy = f"{path}: another process is writing there; give this one another folder"
-    return lock_file(path.parent / f".{path.name}.lock", busy)
+    _locks[path] = lock = lock_file(path.parent / f".{path.name}.lock", busy)
+    return lock
+
+
+def locked_folders() -> list[Path]:
+    """Those that this process writes into, the last one first."""
+    return list(_locks)[::-1]
 
 
 def lock_file(path: Path, busy: str) -> FileLock:

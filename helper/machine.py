@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import platform
+from contextlib import suppress
 from importlib import metadata
 from pathlib import Path, PurePosixPath
 
@@ -21,8 +22,11 @@ def processor_name() -> str:
 
 
 def versions() -> dict[str, str]:
-    packages = {name: metadata.version(name) for name in ("torch", "torchvision", "numpy")}
-    return {"python": platform.python_version(), **packages}
+    found = {"python": platform.python_version()}
+    for name in ("torch", "torchvision", "numpy"):
+        with suppress(metadata.PackageNotFoundError):  # the environment of the secure engine has no torch
+            found[name] = metadata.version(name)
+    return found
 
 
 def visible_cores() -> int:

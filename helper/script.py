@@ -1,20 +1,32 @@
-"""How a script begins and ends: exit status 0, or 2 and one line on stderr where the user, or the disk, is at fault."""
+"""How a script begins and ends: status 0, 2 where the user, or the disk, is at fault, 130 after Ctrl-C, else 1.
+
+All but 0 with one line on stderr, from the first import on.
+"""
 
 from __future__ import annotations
 
 import argparse
 import os
+import shlex
 import signal
 import sys
+import tempfile
+import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from types import ModuleType
+from contextlib import contextmanager, suppress
+from types import FrameType, ModuleType
+
+from helper.machine import versions
 
 from helper.errors import UserError
+
+DEBUG = "RLNET_DEBUG"  # in the environment, what --debug sets, also for the scripts that this one starts
 
 
 def run_script(main: Callable[[argparse.Namespace], None], parse_args: Callable[[], argparse.Namespace]) -> None:
     """Run `main(parse_args())` and leave."""
+    if signal.getsignal(signal.SIGINT) is end_at_once:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         main(parse_args())
         if distributed():
@@ -25,10 +37,6 @@ def run_script(main: Callable[[argparse.Namespace], None], parse_args: Callable[
         leave_with(str(error))
     except OSError as error:  # a full disk, a folder without write permission
         leave_with(f"{error.strerror or error}: {error.filename}" if error.filename else str(error))
-    except RuntimeError as error:
-        if not lost_a_peer(error):
-            raise
-        leave_with("another process of this run has ended, and took this one with it")
     except KeyboardInterrupt:  # while there is no StopSignal, hence nothing to save
         leave_with("interrupted", 130)
     except Stopped as stop:
@@ -36,7 +44,58 @@ def run_script(main: Callable[[argparse.Namespace], None], parse_args: Callable[
             print(stop)
     except SystemExit as stop:
         leave(stop.code)  # type: ignore[arg-type]
+    except Exception as error:
+        if lost_a_peer(error):
+            leave_with("another process of this run has ended, and took this one with it")
+        if os.environ.get(DEBUG):
+            traceback.print_exception(error)
+            leave(1)
+        leave_with(unexpected(error), 1)
     leave(0)
+
+
+def end_at_once(number: int, frame: FrameType | None) -> None:
+    """Of a Ctrl-C while a script still imports: a KeyboardInterrupt would be lost there, or end in a traceback."""
+    os.write(2, f"{error_prefix()}: interrupted\n".encode())
+    os._exit(130)
+
+
+def imported_by_a_script() -> bool:
+    """Whether the file that is run imports this one itself. A test or a notebook has its own idea of Ctrl-C."""
+    frame: FrameType | None = sys._getframe()
+    while frame and (frame.f_globals.get("__name__") == __name__ or "importlib" in frame.f_code.co_filename):
+        frame = frame.f_back
+    return frame is not None and frame.f_globals.get("__name__") == "__main__" and "__file__" in frame.f_globals
+
+
+if imported_by_a_script() and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    signal.signal(signal.SIGINT, end_at_once)
+
+
+def unexpected(error: Exception) -> str:
+    """The line for a mistake of ours, which names a file with all that is needed to mend it."""
+    said = (str(error).strip() or "no message").splitlines()[-1]  # a loader's worker puts its traceback first
+    known = ", ".join(f"{name} {version}" for name, version in versions().items())
+    lines = [f"command: {shlex.join(sys.orig_argv)}", f"in: {os.getcwd()}", f"versions: {known}", ""]
+    where = keep("\n".join([*lines, "".join(traceback.format_exception(error))]))
+    return (
+        f"{type(error).__name__}: {said[:200]}; this should not happen: please report it with {where} (or see --debug)"
+    )
+
+
+def keep(text: str) -> str:
+    """The path of a file that holds `text`: in the folder of this run, or where temporary files lie."""
+    from helper.files import locked_folders
+
+    for folder in locked_folders():
+        path = folder / "traceback.txt"
+        with suppress(OSError):
+            path.write_text(text, errors="backslashreplace")
+            return str(path)
+    descriptor, name = tempfile.mkstemp(".txt", "rlnet_traceback_")
+    with open(descriptor, "w", errors="backslashreplace") as file:
+        file.write(text)
+    return name
 
 
 def distributed() -> ModuleType | None:
@@ -44,8 +103,10 @@ def distributed() -> ModuleType | None:
     return sys.modules.get("torch.distributed")
 
 
-def lost_a_peer(error: RuntimeError) -> bool:
+def lost_a_peer(error: Exception) -> bool:
     """Whether the error only says that a process we were talking to is gone; it has told its own story."""
+    if not isinstance(error, RuntimeError):
+        return False
     if "closed by peer" in str(error) or "reset by peer" in str(error):
         return True
     dist = distributed()
@@ -53,10 +114,13 @@ def lost_a_peer(error: RuntimeError) -> bool:
 
 
 def leave_with(message: str, status: int = 2) -> None:
-    rank = os.environ.get("RANK", "0")
-    prefix = "error" if rank == "0" else f"error (process {rank})"
-    print(f"{prefix}: {' '.join(message.split())}", file=sys.stderr)
+    print(f"{error_prefix()}: {' '.join(message.split())}", file=sys.stderr)
     leave(status)
+
+
+def error_prefix() -> str:
+    rank = os.environ.get("RANK", "0")
+    return f"error (process {rank})" if rank.isdigit() and int(rank) else "error"
 
 
 def leave(status: int) -> None:

@@ -9,6 +9,7 @@ from fractions import Fraction
 
 from torch import nn
 
+from helper.command_line import LARGEST, exact
 from helper.errors import UserError
 from models.layers import relu_sites
 
@@ -39,10 +40,12 @@ def budget_from_fractions(
 def relu_count(text: str) -> int | str:
     """'82650', '50k' or '9%': a number of ReLUs, or a share of all, which stays a text until there is a network."""
     if text.endswith("%"):
-        if not 0 <= float(text[:-1]) <= 100:
+        if not 0 <= exact(text[:-1]) <= 100:
             raise argparse.ArgumentTypeError(f"{text} does not lie between 0% and 100%")
         return text
-    value = Fraction(text[:-1]) * 1000 if text.endswith("k") else Fraction(text)
+    value = exact(text[:-1]) * 1000 if text.endswith("k") else exact(text)
+    if value > LARGEST:
+        raise argparse.ArgumentTypeError(f"{text} is above {LARGEST:,}")
     if value.denominator != 1:
         raise argparse.ArgumentTypeError(f"{text} is no whole number of ReLUs")
     return int(value)

@@ -77,7 +77,7 @@ def add_engine_options(parser: command_line.Parser) -> None:
     )
     parser.add_argument(
         "--threads",
-        type=command_line.positive,
+        type=command_line.thread_count,
         metavar="N",
         help="of one party; the two compute in turns, so each may have all cores (default: the cores)",
     )

@@ -23,6 +23,8 @@ STAGES = {
         *("--lr_decay_epochs=5,x", "--lr_decay_epochs=nan", "--epochs=0", "--limit_val_batches=0", "--num_workers=-1"),
         *("--seed=-1", "--seed=4294967296", "--run_name=.", "--run_name=..", "--run_name=a/b", "--run_name=/tmp"),
         *("--select_on=best", "--dataset=mnist", "--unknown=1", "--amp=fp16", "--compile=inductor", "--preset=slow"),
+        *("--eps=1e999999999", "--eps=1e308", "--learning_rate=1e308", "--learning_rate=1e999", f"--epochs={10**30}"),
+        *("--num_workers=5000", f"--batch_size={'9' * 5000}", "--run_name=--", "--run_name=caf\udce9"),
         *("--ema=1", "--ema=-0.5", "--ema=x", "--select_attack_images=0", "--attack_mode=autoattack"),
     ],
 )
