@@ -66,7 +66,7 @@ NESTED = 32  # levels of lists and tables in a YAML file
 HEADER = 2**14  # bytes; numpy writes 128
 
 
-def open_file(path: str | Path, kind: Kind) -> BinaryIO:
+def open_file(path: str | Path, kind: Kind) -> io.BufferedReader:
     """`path`, to be read. Raises UserError, at once, for what is no regular file of at most that kind's size."""
     try:
         about = os.stat(path)
@@ -136,7 +136,7 @@ def check_events(events: Iterable[yaml.Event]) -> None:
 
     depth = 0
     for event in events:
-        where = f"line {event.start_mark.line + 1}"
+        where = f"line {event.start_mark.line + 1}" if event.start_mark else "somewhere"
         if getattr(event, "anchor", None) is not None:
             raise ValueError(f"{where}: an anchor or an alias; write out what it stands for")
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)

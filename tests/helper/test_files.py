@@ -18,7 +18,7 @@ from helper.files import Kind, file_digest, load_arrays, map_array, open_file, r
 
 ROOT = Path(__file__).parents[2]
 READERS = {"Image.open", "json.load", "np.fromfile", "np.load", "np.loadtxt", "np.memmap", "torch.load", "yaml.load"}
-# Of bytes in memory or an open file; the system's own files; what the engine writes as we read.
+# Of bytes in memory or an open file; the system's own files; what the engine writes as we read; our scripts.
 ELSEWHERE = {
     ("helper/checkpoint.py", "torch.load"),
     ("dataset/source.py", "Image.open"),
@@ -28,6 +28,7 @@ ELSEWHERE = {
     ("helper/machine.py", "membership.read_text"),
     ("helper/machine.py", "file.read_text"),
     ("private_inference/engine/spu_runtime.py", "open"),
+    ("rlnet_command.py", "Path(importlib.util.find_spec(script).origin).read_text"),
 }
 PLAIN = np.arange(12, dtype=np.float32).reshape(3, 4)
 

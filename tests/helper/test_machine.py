@@ -76,7 +76,7 @@ def test_this_process_has_a_core():
 
 
 @pytest.mark.parametrize(
-    "script", [file for file in SCRIPTS if "__main__" in file.read_text()], ids=lambda file: file.name
+    "script", [file for file in SCRIPTS if "run_script(main" in file.read_text()], ids=lambda file: file.name
 )
 def test_cores_are_shared_before_a_script_loads_anything_of_others(script: Path):
     imported = []
