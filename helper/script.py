@@ -7,18 +7,14 @@ from __future__ import annotations
 
 import argparse
 import os
-import shlex
 import signal
 import sys
-import tempfile
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from types import FrameType, ModuleType
 
-from helper.machine import versions
-
-from helper.errors import UserError
+from helper.errors import UserError, unexpected
 
 DEBUG = "RLNET_DEBUG"  # in the environment, what --debug sets, also for the scripts that this one starts
 
@@ -70,32 +66,6 @@ def imported_by_a_script() -> bool:
 
 if imported_by_a_script() and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
     signal.signal(signal.SIGINT, end_at_once)
-
-
-def unexpected(error: Exception) -> str:
-    """The line for a mistake of ours, which names a file with all that is needed to mend it."""
-    said = (str(error).strip() or "no message").splitlines()[-1]  # a loader's worker puts its traceback first
-    known = ", ".join(f"{name} {version}" for name, version in versions().items())
-    lines = [f"command: {shlex.join(sys.orig_argv)}", f"in: {os.getcwd()}", f"versions: {known}", ""]
-    where = keep("\n".join([*lines, "".join(traceback.format_exception(error))]))
-    return (
-        f"{type(error).__name__}: {said[:200]}; this should not happen: please report it with {where} (or see --debug)"
-    )
-
-
-def keep(text: str) -> str:
-    """The path of a file that holds `text`: in the folder of this run, or where temporary files lie."""
-    from helper.files import locked_folders
-
-    for folder in locked_folders():
-        path = folder / "traceback.txt"
-        with suppress(OSError):
-            path.write_text(text, errors="backslashreplace")
-            return str(path)
-    descriptor, name = tempfile.mkstemp(".txt", "rlnet_traceback_")
-    with open(descriptor, "w", errors="backslashreplace") as file:
-        file.write(text)
-    return name
 
 
 def distributed() -> ModuleType | None:

@@ -22,11 +22,9 @@ import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from helper.script import unexpected
-
 import numpy as np
 
-from helper.errors import UserError
+from helper.errors import UserError, unexpected
 from helper.files import map_array, parse_json, read_json
 from private_inference.engine.ending import Disagreement, PeerWatch, StopSignal, end_with_parent, leave, parting
 from private_inference.engine.protocols import EngineSettings
