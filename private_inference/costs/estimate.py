@@ -114,6 +114,22 @@ def rough_seconds(costs: Costs, link: Network, kept: int) -> dict:
     }
 
 
+def relu_layer_costs(costs: Costs, link: Network) -> dict[str, dict[str, float]]:
+    """{layer: {'bytes', 'rounds', 'seconds'}} of an image, of every layer that compares; seconds are those over `link`.
+
+    Without the correlations that are made ahead for all layers together.
+    """
+    return {
+        step.layer: {
+            "bytes": step.at("warm").bytes,
+            "rounds": step.at("warm").rounds,
+            "seconds": step.at("warm").seconds + transfer_seconds(step.at("warm"), link),
+        }
+        for step in costs.steps
+        if step.part == "relu"
+    }
+
+
 def estimate_table(rows: Sequence[dict]) -> str:
     """A line for every checkpoint and network: a record of private_inference/costs/measurement.py, and the above."""
     parts = [f"{name} s" for name in (*PARTS, "rounds", "bytes", "total")]
