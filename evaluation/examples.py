@@ -20,6 +20,7 @@ from helper.precision import full_precision
 from models.branches import branch_of
 from models.layers import Network, use_branch
 from reporting.image_figures import Example
+from reporting.tables import corruption_title
 
 IMAGES = 6
 CORRUPTED = (("gaussian_noise", 3), ("fog", 3), ("jpeg_compression", 3))
@@ -78,7 +79,7 @@ def example_columns(
                 found = corrupted.source(name, severity)
                 if np.array_equal(found.labels, source.labels):  # it is in the order of `source`
                     pictures = [to_tensor(np.asarray(picture)) for picture in found.batch(indices)]
-                    title = f"{name.replace('_', ' ')}\nseverity {severity}".capitalize()
+                    title = f"{corruption_title(name, {})}\nseverity {severity}"
                     add(title, "clean", torch.stack(pictures).to(device))
     return [class_name(source, label) for label in source.labels[indices]], columns
 

@@ -48,6 +48,9 @@ GROUPS = {
 }
 
 
+ROW, LETTER = 0.205, 0.062  # inches of a heat map's row, and of a letter of its groups' names
+
+
 def run_figures(results: dict, records: Sequence[dict]) -> dict[str, Figure]:
     """By name, those figures that a results file and the records of its log.jsonl (may be empty) have the data for."""
     figures = {}
@@ -56,7 +59,7 @@ def run_figures(results: dict, records: Sequence[dict]) -> dict[str, Figure]:
         figures[f"corruption_heatmap_branch{branch}"] = corruption_heatmap(results, branch)
     if corruptions:
         figures["severity"] = accuracy_against_severity([results])
-    if results["relus"]["layers"]:
+    if results["relus"]["layers"] and results["relus"]["kept"] < results["relus"]["total"]:
         figures["relus_per_layer"] = relus_per_layer(results)
     if records:
         figures["training_curves"] = training_curves(records)
@@ -82,7 +85,7 @@ def severities_of(results: dict) -> list[int]:
 
 def corruption_label(results: dict, name: str) -> str:
     """The name of a corruption in a figure."""
-    return corruption_title(name, results.get("corrupted_images") or {}).replace("_", " ").replace("jpeg", "JPEG")
+    return corruption_title(name, results.get("corrupted_images") or {})
 
 
 def branch_label(results: dict, branch: int | str) -> str:
@@ -97,7 +100,7 @@ def corruption_heatmap(results: dict, branch: int | str) -> Figure:
     rows = results["accuracy"]["corruptions"][str(branch)]
     severities = severities_of(results)
     colours = colormaps["YlGnBu"]
-    figure = Figure(figsize=(COLUMN, 0.75 + 0.205 * (len(rows) + 1)), layout="constrained")
+    figure = Figure(figsize=(COLUMN, 0.75 + ROW * (len(rows) + 1)), layout="constrained")
     axes = figure.add_subplot()
 
     def draw_row(y: float, values: Sequence[float], label: str) -> None:
@@ -113,16 +116,9 @@ def corruption_heatmap(results: dict, branch: int | str) -> Figure:
     extra = groups.pop("Extra", {})
     y = 0.0
     for group, members in [*groups.items(), ("", {"mean": severity_means(rows)}), ("Extra", extra)]:
-        axes.text(
-            -3.3,
-            y + len(members) / 2,
-            group if members else "",
-            ha="center",
-            va="center",
-            rotation=90,
-            color=MUTED,
-            fontsize=7,
-        )
+        if ROW * len(members) > LETTER * len(group):  # else it would run into those above and below
+            middle = y + len(members) / 2
+            axes.text(-3.3, middle, group, ha="center", va="center", rotation=90, color=MUTED, fontsize=7)
         for name, values in members.items():
             draw_row(y, values, literal(corruption_label(results, name)))
             y += 1

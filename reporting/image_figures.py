@@ -6,10 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from matplotlib.colors import ListedColormap
+from matplotlib.colors import ListedColormap, PowerNorm
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
-from matplotlib.ticker import MaxNLocator
 
 from reporting.figure_style import DROPPED, INK, KEPT, PAGE, SERIES, literal, styled
 
@@ -32,24 +31,17 @@ def mask_maps(masks: Mapping[str, np.ndarray], layers: Sequence[str] | None = No
     """Where layers keep their ReLUs: above, the share of channels that do at each pixel; below, single channels.
 
     `masks`: bool (C, H, W) by layer, in forward order. `layers`: which to show; without them, four from the first to
-    the last.
+    the last. All layers are on one scale, by the root, so that one ReLU in a hundred is seen beside all of them.
     """
     names = list(layers or spread(list(masks), MAPS))
     width = PAGE * len(names) / MAPS
     figure = Figure(figsize=(width, 4.15 * PAGE / MAPS / 1.75), layout="constrained")
     grid = figure.subplots(2, len(names), squeeze=False)
+    scale = PowerNorm(0.5, vmin=0, vmax=100)
     for column, name in enumerate(names):
         mask = masks[name]
         above, below = grid[:, column]
-        share = 100 * mask.mean(0)
-        picture = above.imshow(share, cmap="cividis", vmin=0, vmax=share.max() or 100, interpolation="nearest")
-        # A scale of its own a layer: on a common one a layer that keeps one ReLU in a hundred would be black.
-        bar = figure.colorbar(picture, ax=above, orientation="horizontal", fraction=0.06, pad=0.04, aspect=22)
-        bar.outline.set_visible(False)
-        bar.ax.tick_params(length=2, labelsize=6.5)
-        bar.locator = MaxNLocator(4, steps=[1, 2, 2.5, 5, 10])
-        bar.update_ticks()
-        bar.set_label("Channels with ReLU (%)", fontsize=7)
+        picture = above.imshow(100 * mask.mean(0), cmap="cividis", norm=scale, interpolation="nearest")
         channels = list(dict.fromkeys(spread(range(len(mask)), TILES**2)))
         colours = ListedColormap([DROPPED, KEPT])
         below.imshow(montage(mask[channels]), cmap=colours, vmin=0, vmax=1, interpolation="nearest")
@@ -58,6 +50,11 @@ def mask_maps(masks: Mapping[str, np.ndarray], layers: Sequence[str] | None = No
         for axes in (above, below):
             axes.set(xticks=[], yticks=[])
             axes.spines[:].set_visible(False)
+    bar = figure.colorbar(picture, ax=list(grid[0]), orientation="vertical", fraction=0.05, pad=0.01, aspect=14)
+    bar.outline.set_visible(False)
+    bar.ax.tick_params(length=2, labelsize=6.5)
+    bar.set_ticks([0, 1, 5, 25, 50, 100])
+    bar.set_label("Channels with ReLU (%)", fontsize=7)
     handles = [Patch(color=KEPT, label="keeps its ReLU"), Patch(color=DROPPED, label="identity")]
     figure.legend(handles=handles, loc="outside lower center", ncols=2, handlelength=1, handleheight=1)
     return figure

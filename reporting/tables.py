@@ -120,8 +120,13 @@ def counted(rows: Mapping[str, list[float]]) -> dict[str, list[float]]:
 
 
 def corruption_title(name: str, origin: dict) -> str:
-    """Figures on procedural frost cannot be compared with published ones, so it never stands there as plain frost."""
-    return "frost (procedural)" if name == "frost" and origin.get("frost") == "procedural" else name
+    """'gaussian_noise' -> 'Gaussian noise', 'jpeg_compression' -> 'JPEG compression'; wherever people read it.
+
+    Figures on procedural frost cannot be compared with published ones, so it never stands there as plain frost.
+    """
+    procedural = name == "frost" and origin.get("frost") == "procedural"
+    words = name.replace("_", " ").replace("jpeg", "JPEG").replace("gaussian", "Gaussian")
+    return f"{words} (procedural)" if procedural else words
 
 
 def origin_in_words(origin: dict) -> str:

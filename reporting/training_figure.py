@@ -17,6 +17,7 @@ VIEW_NAMES = {"clean": "clean", "aug": "AugMix", "adv": "adversarial"}
 VIEW_COLOURS = {"clean": SERIES[0], "aug": SERIES[2], "adv": SERIES[1]}
 AVERAGED_COLOURS = {"clean": SERIES[5], "adv": SERIES[4]}
 TERMS = {"ce": ("cross-entropy", "-"), "kl": ("KL", "--"), "at": ("attention", ":")}
+ATTENTION = "at"
 DASHES = ("-", "--", ":", "-.")
 
 # What a curve reads from a record, None where the record lacks it; and how it is drawn.
@@ -37,39 +38,54 @@ def training_curves(records: Sequence[dict]) -> Figure:
     for kind, note, colours in ((RAW, "", VIEW_COLOURS), (AVERAGED, ", averaged", AVERAGED_COLOURS)):
         tested |= branch_curves(records, f"TA{kind}", "clean", note, colours["clean"])
         tested |= branch_curves(records, f"ATA{kind}", "under attack", note, colours["adv"])
-    moved = "mask_distance" in keys
-    below = (0, 2, 4, 6) if moved else (0, 3, 6)
-
-    entries = -(-len(losses) // 2) + (len(tested) if moved else -(-len(tested) // 2))
+    panels = [
+        ("Loss, and its terms before weighting", losses),
+        ("Attention terms before weighting", attention_curves(keys)),  # a thousandth of the others
+        ("Training accuracy by view (%)", by_view),
+        ("Accuracy for selection (%)", tested),
+        ("Learning rate", {"": (lambda record: record["learning_rate"], {"color": INK})}),
+    ]
+    if "mask_distance" in keys:
+        panels.append(
+            ("Mask positions changed (%)", {"": (lambda record: record.get("mask_distance"), {"color": INK})})
+        )
+    panels = [panel for panel in panels if panel[1]]
+    above = len(panels) // 2
+    rows = (panels[:above], panels[above:])
+    entries = sum(max(-(-len(curves) // legend_columns(row)) for _, curves in row) for row in rows)
     figure = Figure(figsize=(PAGE, 3.9 + 0.15 * entries), layout="constrained")
     grid = figure.add_gridspec(2, 6)
-    axes = add_panel(figure, grid[0, :3], records, "Loss, and its terms before weighting", losses)
-    values = [value for read, _ in losses.values() for record in records if (value := read(record)) is not None]
-    if min(values) > 0 and max(values) > 100 * min(values):  # attention terms are a thousandth of the others
-        axes.set_yscale("log")
-    add_panel(figure, grid[0, 3:], records, "Training accuracy by view (%)", by_view, legend_columns=3)
-    add_panel(
-        figure,
-        grid[1, below[0] : below[1]],
-        records,
-        "Accuracy for selection (%)",
-        tested,
-        legend_columns=1 if moved else 2,
-    )
-    rate = {"": (lambda record: record["learning_rate"], {"color": INK})}
-    add_panel(figure, grid[1, below[1] : below[2]], records, "Learning rate", rate).set_ylim(bottom=0)
-    if moved:
-        change = {"": (lambda record: record.get("mask_distance"), {"color": INK})}
-        add_panel(figure, grid[1, 4:], records, "Mask positions changed (%)", change).set_ylim(bottom=0)
+    for place, row in enumerate(rows):
+        width = 6 // len(row)
+        for column, (title, curves) in enumerate(row):
+            cell = grid[place, column * width : (column + 1) * width]
+            axes = add_panel(figure, cell, records, title, curves, legend_columns(row))
+            if "" in curves:
+                axes.set_ylim(bottom=0)
     return figure
+
+
+def legend_columns(row: Sequence) -> int:
+    """In as many panels side by side."""
+    return 2 if len(row) < 3 else 1
 
 
 def loss_curves(keys: Sequence[str]) -> dict[str, Curve]:
     curves: dict[str, Curve] = {"loss": (lambda record: record["loss"], {"color": INK, "linewidth": 2})}
+    return curves | term_curves(keys, {kind: words for kind, words in TERMS.items() if kind != ATTENTION})
+
+
+def attention_curves(keys: Sequence[str]) -> dict[str, Curve]:
+    return term_curves(keys, {ATTENTION: TERMS[ATTENTION]})
+
+
+def term_curves(keys: Sequence[str], kinds: Mapping[str, tuple[str, str]]) -> dict[str, Curve]:
+    """A curve for every term of those kinds, in the colour of its view."""
+    curves: dict[str, Curve] = {}
     for key in keys:
         kind, _, view = key.partition("_")
-        if kind in TERMS and view in VIEW_NAMES:
-            name, dashes = TERMS[kind]
+        if kind in kinds and view in VIEW_NAMES:
+            name, dashes = kinds[kind]
             look = {"color": VIEW_COLOURS[view], "linestyle": dashes}
             curves[f"{name}, {VIEW_NAMES[view]}"] = (lambda record, key=key: record.get(key), look)
     return curves

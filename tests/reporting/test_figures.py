@@ -68,7 +68,7 @@ def test_the_heat_map_carries_the_numbers_of_the_table():
     for row in rows.values():
         assert all(f"{value:.1f}" in found for value in (*row, mean(row)))
     assert f"{mean(map(mean, rows.values())):.1f}" in found
-    order = ["gaussian noise", "zoom blur", "frost (procedural)", "JPEG compression", "mean"]
+    order = ["Gaussian noise", "zoom blur", "frost (procedural)", "JPEG compression", "mean"]
     assert [text for text in found if text in order][: len(order)] == order
 
 
@@ -78,6 +78,7 @@ def test_what_the_benchmark_does_not_have_stays_out_of_its_mean():
     results["accuracy"]["corruptions"]["0"]["spatter"] = [0.0] * 5
     after = accuracy_against_severity([results]).axes[0].lines[0].get_ydata()
     assert list(before) == list(after)
+    results["accuracy"]["corruptions"]["0"] |= dict.fromkeys(("speckle_noise", "saturate"), [0.0] * 5)
     assert "Extra" in words(corruption_heatmap(results, 0))
 
 
@@ -105,8 +106,16 @@ def test_run_figures_are_those_that_the_data_allow():
 def test_training_curves_of_one_epoch_and_of_a_mask_that_came_to_rest():
     assert len(training_curves([record_of(1)]).axes) == 4
     records = [record_of(n, at_aug=1e-4, **({"mask_distance": 20.0} if n < 3 else {})) for n in range(1, 31)]
-    *_, moved = training_curves(records).axes
+    losses, attention, *_, moved = training_curves(records).axes
     assert list(moved.lines[0].get_ydata()) == [20.0, 20.0]
+    assert [line.get_label() for line in attention.lines] == ["attention, AugMix"]
+    assert not any("attention" in line.get_label() for line in losses.lines)
+
+
+def test_groups_of_a_single_row_have_no_name_beside_it():
+    results = results_of(branches=(0,))
+    found = words(corruption_heatmap(results, 0))
+    assert not {"Noise", "Blur", "Weather", "Digital"} & set(found)
 
 
 def test_averaged_weights_have_curves_of_their_own():

@@ -119,7 +119,7 @@ def test_cells_sort_by_the_number_itself_and_missing_ones_say_so(text: str):
 def test_the_corruption_table_has_its_mean_below(text: str):
     table = next(table for table in Page(text).tables if table[1][0][2] == "Corruption")
     assert [cell[2] for cell in table[2]] == [
-        "gaussian noise",
+        "Gaussian noise",
         "noise",
         "80.50",
         "79.50",
