@@ -1,13 +1,18 @@
-"""One page with the results of any number of runs side by side: tables that sort, figures, and where they come from.
+"""One page with the results of any number of runs side by side: figures, tables that sort, and where they come from.
 
     python report.py save/validation/*/ --out report.html
+    python report.py save/validation/*/ save/private_inference/*/ save/models/teacher
 
-A RUN is the folder of a run, or its results.json. The page is one file that needs no network and nothing beside it.
+A RUN is the folder of an evaluation, of a training or of a measurement of private inference, or the JSON file in it.
+Runs that differ in their seeds alone are told together, too. The page is one file that needs no network and nothing
+beside it.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
+import zipfile
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,34 +20,71 @@ from pathlib import Path
 
 from helper.script import run_script
 
+import numpy as np
+
 from helper import command_line
 from helper.errors import UserError
 from helper.files import replace_file
-from helper.run_folder import read_log
+from helper.run_folder import MASKS, read_log
+from private_inference.costs.tables import FILE_NAME as MEASURED
+from private_inference.costs.tables import read_costs
 from reporting.comparability import Run
+from reporting.comparison import comparison
 from reporting.page import page
+from reporting.private_costs import PrivateCost, estimated_costs, measured_costs
 from reporting.results import read_results
-from reporting.sections import comparison, run_section
+from reporting.sections import run_section
+
+RESULTS, ESTIMATE = "results.json", "estimate.json"
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = command_line.Parser(__doc__)
-    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="the folder of a run, or its results.json")
+    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="the folder of a run, or its JSON file")
     parser.add_argument("--out", type=Path, default=Path("report.html"), metavar="FILE", help="default: report.html")
     parser.add_argument("--title", default="RLNet results", help="default: RLNet results")
     return parser.parse_args(argv)
 
 
-def read_runs(paths: list[Path]) -> list[Run]:
-    """The runs in the order given, each once."""
-    files = {}
+def found_files(paths: list[Path]) -> tuple[list[Path], list[Path]]:
+    """(results.json of evaluations and trainings, JSON of private inference), in the order given, each once."""
+    results: dict[Path, Path] = {}
+    private: dict[Path, Path] = {}
     for path in paths:
-        file = path / "results.json" if path.is_dir() else path
-        files.setdefault(file.resolve(), file)
+        inside = [path / name for name in (RESULTS, MEASURED, ESTIMATE) if (path / name).is_file()]
+        for file in inside or [path / RESULTS if path.is_dir() else path]:
+            (private if file.name in (MEASURED, ESTIMATE) else results).setdefault(file.resolve(), file)
+    return list(results.values()), list(private.values())
+
+
+def read_runs(files: list[Path]) -> list[Run]:
+    names = tell_apart([file.resolve() for file in files])
     return [
-        Run(number, name, file.parent, read_results(file), records_of(file.parent))
-        for number, (name, file) in enumerate(zip(tell_apart(list(files)), files.values(), strict=True), 1)
+        Run(number, name, file.parent, read_results(file), records_of(file.parent), masks_of(file.parent))
+        for number, (name, file) in enumerate(zip(names, files, strict=True), 1)
     ]
+
+
+def read_private(files: list[Path]) -> list[PrivateCost]:
+    costs: list[PrivateCost] = []
+    for file in files:
+        with blamed_on(str(file)):
+            if file.name == MEASURED:
+                costs += measured_costs(read_costs(file))
+            else:
+                costs += estimated_costs(json.loads(file.read_text()))
+    return costs
+
+
+def masks_of(folder: Path) -> dict[str, np.ndarray] | None:
+    file = folder / MASKS
+    if not file.is_file():
+        return None
+    try:
+        with np.load(file, allow_pickle=False) as stored:
+            return {name: stored[name].astype(bool) for name in stored.files}
+    except (OSError, ValueError, zipfile.BadZipFile) as error:
+        raise UserError(f"{file}: no masks, or a damaged file; evaluate the network again") from error
 
 
 def tell_apart(files: list[Path]) -> list[str]:
@@ -75,20 +117,30 @@ def blamed_on(where: str) -> Iterator[None]:
         yield
     except (LookupError, TypeError, ValueError, AttributeError, ZeroDivisionError) as error:
         kind = type(error).__name__
-        raise UserError(f"{where}: results.json or log.jsonl lacks what it should hold ({kind}: {error})") from error
+        raise UserError(f"{where}: its JSON lacks what it should hold ({kind}: {error})") from error
+
+
+def subtitle(runs: list[Run], costs: list[PrivateCost]) -> str:
+    """What the page is of, in a few words."""
+    datasets = ", ".join(sorted({run.results["dataset"] for run in runs}))
+    parts = [f"{len(runs)} run{'s' * (len(runs) != 1)} on {datasets}"] if runs else []
+    networks = len({cost.sha256 or cost.file for cost in costs})
+    parts += [f"private inference of {networks} network{'s' * (networks != 1)}"] if costs else []
+    return "; ".join(parts)
 
 
 def main(args: argparse.Namespace) -> None:
-    runs = read_runs(args.runs)
+    files, private = found_files(args.runs)
+    runs, costs = read_runs(files), read_private(private)
     sections = []
     for run in runs:
         with blamed_on(str(run.folder)):
             sections.append(run_section(run))
     with blamed_on(", ".join(str(run.folder) for run in runs)):
-        compared = comparison(runs)
-    content = page(title=args.title, comparison=compared, runs=sections)
+        compared = comparison(runs, costs)
+    content = page(title=args.title, subtitle=subtitle(runs, costs), comparison=compared, runs=sections)
     replace_file(args.out, lambda file: file.write(content))
-    print(f"written to {args.out}: {len(content) / 1e6:.1f} MB")
+    print(f"written to {args.out}: {len(content) / 1e6:.1f} MB; open it in a browser")
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ from time import perf_counter
 
 from helper.script import run_script
 
+import numpy as np
 import torch
 from matplotlib.figure import Figure
 
@@ -34,6 +35,7 @@ from evaluation.examples import example_columns
 from evaluation.measurements import open_measurements
 from evaluation.options import add_corruption_options, add_evaluation_attack_options
 from evaluation.plan import MODES, EvaluationPlan, settle
+from evaluation.recipe import training_recipe
 from evaluation.results import network_results
 from evaluation.self_checks import warnings_of
 from helper import command_line
@@ -42,7 +44,7 @@ from helper.errors import UserError
 from helper.files import replace_file, write_json
 from helper.placement import place_model
 from helper.processes import start_processes
-from helper.run_folder import read_log
+from helper.run_folder import MASKS, read_log
 from masks.counting import mask_arrays
 from models.branches import add_branch_options
 from models.layers import Network
@@ -139,6 +141,7 @@ def main(args: argparse.Namespace) -> None:
     )
     results |= {"checkpoint": str(plan.checkpoint), "checkpoint_sha256": measured.digest}
     results["measured_on"] = "heldout" if plan.images.select_on == "heldout" else "test"
+    results["training"] = training_recipe(checkpoint, plan.checkpoint)
     results["corrupted_images"] = asdict(corrupted.provenance) if corrupted else None
     results["warnings"] += warnings_of(found, accuracy, checkpoint.get("args", {}).get("select_on")) + undefined
     if plan.baseline:
@@ -146,6 +149,9 @@ def main(args: argparse.Namespace) -> None:
     if processes.is_main:
         write_json(plan.folder / "results.json", results)
         replace_file(plan.folder / "results.csv", lambda file: file.write(results_csv(results).encode()))
+        if results["relus"]["kept"] < results["relus"]["total"]:
+            masks = mask_arrays(model)
+            replace_file(plan.folder / MASKS, lambda file: np.savez_compressed(file, **masks))
         if plan.figures:
             save_figures(drawn(plan, results, model, source, corrupted, processes.device), plan.folder / "figures")
         print(results_table(results), corruption_table(results) or f"NPA: {without}", sep="\n\n")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import platform
+import subprocess
 from contextlib import suppress
 from importlib import metadata
 from pathlib import Path, PurePosixPath
@@ -22,11 +23,21 @@ def processor_name() -> str:
 
 
 def versions() -> dict[str, str]:
+    """Of Python, of what computes, and, as rlnet, of this code (its commit in a checkout); and the processor."""
     found = {"python": platform.python_version()}
     for name in ("torch", "torchvision", "numpy"):
         with suppress(metadata.PackageNotFoundError):  # the environment of the secure engine has no torch
             found[name] = metadata.version(name)
-    return found
+    return found | own_version() | {"processor": processor_name()}
+
+
+def own_version() -> dict[str, str]:
+    words = ["git", "-C", str(Path(__file__).parent), "rev-parse", "--short=12", "HEAD"]
+    try:
+        commit = subprocess.run(words, capture_output=True, text=True, check=False).stdout.strip()
+        return {"rlnet": commit or metadata.version("rlnet")}
+    except (OSError, metadata.PackageNotFoundError):
+        return {}
 
 
 def visible_cores() -> int:

@@ -21,6 +21,8 @@ FREE_OPTIONS |= {"save_freq", "local_rank", "channels_last", "compile", "long_na
 # Whose accuracy a key of the log, or a file of selected weights, means: the trained network's, or its average's.
 RAW, AVERAGED = "", "_ema"
 
+MASKS = "masks.npz"  # of an evaluated network that has some, bool (C, H, W) by layer
+
 LONGEST = 40  # characters of the name that a run has by default
 
 # Of a line of the log in which every share is in per cent; earlier lines, which say no schema, have some as fractions.

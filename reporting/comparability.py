@@ -2,23 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
+import numpy as np
+
 from reporting.figures import severities_of
+from reporting.page import RunName, shorten_middle
 
 
 @dataclass(frozen=True)
 class Run:
-    """`name` tells it from the other runs; `records` are those of log.jsonl, if there is one."""
+    """`name` tells it from the other runs; `records` are those of log.jsonl, if there is one.
+
+    `masks`: bool (C, H, W) by layer, of an evaluated network that has some.
+    """
 
     number: int
     name: str
     folder: Path
     results: dict
     records: list[dict]
+    masks: Mapping[str, np.ndarray] | None = None
+
+    @property
+    def short(self) -> str:
+        return shorten_middle(self.name, 28)
+
+    @property
+    def label(self) -> RunName:
+        return RunName(self.number, self.short, self.name)
 
 
 def incomparable(runs: Sequence[Run]) -> list[str]:

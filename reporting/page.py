@@ -19,6 +19,7 @@ from matplotlib.figure import Figure
 
 from helper.errors import UserError
 from helper.files import Kind, read_bytes
+from reporting.cells import Seeds, Share
 from reporting.figure_style import COLUMN, DPI, DROPPED, GRID, INK, KEPT, MUTED, render
 
 MISSING = "–"
@@ -34,13 +35,22 @@ THEMED = {
 
 @dataclass(frozen=True)
 class RunName:
-    """A run as a cell: it links to the run's section."""
+    """A run as a cell: it links to the run's section. `full`: its whole name, which `text` may shorten."""
 
     number: int
     text: str
+    full: str
 
 
-Cell = str | int | float | RunName | None
+def shorten_middle(text: str, length: int) -> str:
+    """Beginning and end of a longer text: names differ at either."""
+    if len(text) <= length:
+        return text
+    end = length // 3
+    return f"{text[: length - end - 1]}…{text[-end:]}"
+
+
+Cell = str | int | float | RunName | Share | Seeds | None
 
 
 @dataclass(frozen=True)
@@ -59,20 +69,25 @@ class Column:
     def show(self, value: Cell) -> str:
         if is_missing(value):
             return MISSING
-        if isinstance(value, str):
-            return value
+        if isinstance(value, str | Share | Seeds):
+            return str(value)
         return f"{value:,}" if self.digits is None else f"{value:.{self.digits}f}"
 
 
 @dataclass(frozen=True)
 class Table:
-    """The first cell of a row heads it; `foot` stays below when rows move."""
+    """The first cell of a row heads it; `foot` stays below when rows move. `heat`: accuracies are coloured.
+
+    `note`: what is said of all cells.
+    """
 
     caption: str
     columns: Sequence[Column]
     rows: Sequence[Sequence[Cell]]
     foot: Sequence[Cell] | None
     narrow: bool
+    heat: bool = False
+    note: str = ""
 
     @property
     def groups(self) -> list[tuple[str, int]]:
@@ -87,6 +102,8 @@ def table(
     *,
     foot: Sequence[Cell] | None = None,
     narrow: bool = False,
+    heat: bool = False,
+    note: str = "",
 ) -> Table:
     """Columns without a single value are left out."""
     used = [place for place in range(len(columns)) if place == 0 or any(not is_missing(row[place]) for row in rows)]
@@ -94,7 +111,7 @@ def table(
     before = [shown[0], *shown]
     shown = [replace(column, opens=column.group != left.group) for left, column in zip(before, shown, strict=False)]
     kept = [[row[place] for place in used] for row in rows]
-    return Table(caption, shown, kept, foot and [foot[place] for place in used], narrow)
+    return Table(caption, shown, kept, foot and [foot[place] for place in used], narrow, heat, note)
 
 
 def is_missing(value: Cell) -> bool:
@@ -107,6 +124,8 @@ def sort_key(value: Cell) -> str:
         return ""
     if isinstance(value, RunName):
         return str(value.number)
+    if isinstance(value, Share | Seeds):
+        return repr(value.value)
     return value if isinstance(value, str) else repr(value)
 
 
@@ -163,5 +182,6 @@ def page(**content: object) -> bytes:
         lstrip_blocks=True,
     )
     environment.filters |= {"breakable": breakable, "sort_key": sort_key}
+    environment.filters["warmth"] = lambda value: f"{value.value:.0f}" if isinstance(value, Share) else ""
     environment.tests |= {"missing": is_missing, "run_name": lambda value: isinstance(value, RunName)}
     return environment.get_template("page.html").render(content).encode()

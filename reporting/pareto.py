@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -22,13 +22,16 @@ SECONDS = "Private inference of an image (s)"
 class Point:
     """A network. `accuracy`: {'CA': %, 'NPA': %, 'AdvA': %}, of these what was measured.
 
-    `seconds`: of private inference of one image, None where nobody asked.
+    `seconds`: of private inference of one image, None where nobody asked. `spread`: of these accuracies, in points up
+    and down. `mark`: what stands beside it, its number where that is empty.
     """
 
     label: str
     relus: int
     accuracy: Mapping[str, float]
     seconds: float | None = None
+    spread: Mapping[str, float] = field(default_factory=dict)
+    mark: str = ""
 
 
 def point_of(results: Mapping, label: str, seconds: float | None = None) -> Point:
@@ -46,10 +49,10 @@ def pareto_front(points: Sequence[tuple[float, float]]) -> list[tuple[float, flo
 
 
 @styled
-def pareto_figure(points: Sequence[Point], seconds_label: str = SECONDS) -> Figure:
+def pareto_figure(points: Sequence[Point], seconds_label: str = SECONDS, *, front: bool = True) -> Figure:
     """Accuracy against ReLUs and, where any network has seconds, beside it against these.
 
-    A line joins those that no other network beats in both. Networks are numbered, and named below.
+    With `front` a line joins those that no other network beats in both. Networks are numbered, and named below.
     """
     costs = {"ReLUs kept": [float(point.relus) for point in points]}
     if any(point.seconds is not None for point in points):
@@ -57,21 +60,24 @@ def pareto_figure(points: Sequence[Point], seconds_label: str = SECONDS) -> Figu
     width = COLUMN if len(costs) == 1 else PAGE
     figure = Figure(figsize=(width, 2.5 + 0.14 * len(points)), layout="constrained")
     panels = figure.subplots(1, len(costs), sharey=True, squeeze=False)[0]
-    placed = [_draw(axes, title, points, costs[title]) for axes, title in zip(panels, costs, strict=True)]
+    placed = [_draw(axes, title, points, costs[title], front) for axes, title in zip(panels, costs, strict=True)]
     panels[0].set_ylabel("Accuracy (%)")
     handles, names = panels[0].get_legend_handles_labels()
     figure.legend(handles, names, loc="outside upper right", ncols=3, handletextpad=0.1)
     if len(points) > 1:
         numbered = [Line2D([], [], linestyle="none") for _ in points]
-        named = [f"{number}  {literal(point.label)}" for number, point in enumerate(points, 1)]
+        marks = [point.mark or str(number) for number, point in enumerate(points, 1)]
+        named = [f"{mark}  {literal(point.label)}" for mark, point in zip(marks, points, strict=True)]
         figure.legend(numbered, named, loc="outside lower left", handlelength=0, handletextpad=0)
         figure.draw_without_rendering()  # only now do points have places on paper
         for axes, found in zip(panels, placed, strict=True):
-            place_numbers(axes, found)
+            place_marks(axes, [(marks[number], x, y) for number, x, y in found])
     return figure
 
 
-def _draw(axes: Axes, title: str, points: Sequence[Point], costs: Sequence[float]) -> list[tuple[int, float, float]]:
+def _draw(
+    axes: Axes, title: str, points: Sequence[Point], costs: Sequence[float], front: bool
+) -> list[tuple[int, float, float]]:
     """A panel; the (number, x, y) of what is in it, `costs` being the x of the points, NaN for none."""
     placed = []
     for metric, (marker, colour) in METRIC_MARKS.items():
@@ -84,12 +90,18 @@ def _draw(axes: Axes, title: str, points: Sequence[Point], costs: Sequence[float
             continue
         placed += found
         axes.plot(*zip(*(at for _, *at in found), strict=True), marker, color=colour, label=metric, markersize=5)
-        front = pareto_front([(x, y) for _, x, y in found])
-        if len(front) > 1:
-            axes.plot(*zip(*front, strict=True), color=colour, linewidth=0.8, alpha=0.6)
+        bars = [points[number].spread.get(metric, 0.0) for number, *_ in found]
+        if any(bars):
+            across, up = zip(*(at for _, *at in found), strict=True)
+            axes.errorbar(across, up, bars, fmt="none", ecolor=colour, elinewidth=0.8, capsize=1.8, alpha=0.7)
+        best = pareto_front([(x, y) for _, x, y in found])
+        if front and len(best) > 1:
+            axes.plot(*zip(*best, strict=True), color=colour, linewidth=0.8, alpha=0.6)
     _scale(axes, [cost for cost in costs if math.isfinite(cost)])
     axes.margins(x=0.12, y=0.15)
-    axes.set_xlabel(title)
+    low, high = axes.get_ylim()
+    axes.set_ylim(max(low, -6), min(high, 106))
+    axes.set_xlabel(f"{title}, logarithmic" if axes.get_xscale() == "log" else title)
     axes.grid()
     return placed
 
@@ -106,13 +118,12 @@ def _scale(axes: Axes, costs: Sequence[float]) -> None:
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: short_count(value)))
 
 
-def place_numbers(axes: Axes, points: Sequence[tuple[int, float, float]]) -> None:
-    """Write its run's number next to each point (number, x, y) where it covers neither a point nor another number."""
+def place_marks(axes: Axes, points: Sequence[tuple[str, float, float]]) -> None:
+    """Write its mark next to each point (mark, x, y) where it covers neither a point nor another mark."""
     scale = axes.figure.dpi / 72
     marks = [tuple(axes.transData.transform((x, y)) / scale) for _, x, y in points]
     taken = [(x, y, 3.5, 3.5) for x, y in marks]
-    for (number, *at), (x, y) in zip(points, marks, strict=True):
-        text = str(number + 1)
+    for (text, *at), (x, y) in zip(points, marks, strict=True):
         half = (2.2 * len(text) + 0.5, 3.2)
         spots = [
             (distance * math.cos(angle), distance * math.sin(angle))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
+from evaluation.recipe import training_recipe
 from evaluation.results import network_results
 from training.judging import trained_branches
 from training.overfitting import overfitting_warning
@@ -26,6 +28,10 @@ def training_results(script: str, plan: Plan, task: Task, progress: Progress, ch
         accuracy=checkpoints[0]["accuracy"],
         seconds=progress.seconds,
     )
+    first = checkpoints[0]
+    told = {"stage": plan.stage, "epoch": first.get("epoch"), "args": dict(plan.record)}
+    results["training"] = training_recipe(told, Path(first.get("file", plan.run.stem)))
+    results["training"][0]["hours"] = round(progress.seconds / 3600, 3)
     select_on = plan.images.select_on
     results["weights"] = checkpoints[0]["weights"]
     results |= {"checkpoints": list(checkpoints), "select_on": select_on, "epochs": progress.epoch}

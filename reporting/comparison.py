@@ -1,0 +1,243 @@
+"""What a page of results says of all its runs together: figures, the overview, seeds, private costs, masks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from reporting.cells import Seeds, Share
+from reporting.comparability import Run, incomparable
+from reporting.figures import accuracy_against_severity, branch_label
+from reporting.image_figures import shorten
+from reporting.masks import masks_side_by_side, overlap_figure, overlaps
+from reporting.page import Cell, Column, PageFigure, Table, drawing, table
+from reporting.pareto import Point, pareto_figure
+from reporting.private_costs import PrivateCost, belongs_to, most_common_kind
+from reporting.seeds import by_configuration
+from reporting.tables import METRICS
+
+CORRUPTION_ERRORS = {"mCE": "mCE", "relative_mCE": "rel. mCE"}
+GLOSSARY = (
+    ("CA", "clean accuracy in %, on unchanged images"),
+    ("NPA", "natural-perturbation accuracy in %: the mean over 15 corruptions and all severities"),
+    ("AdvA", "accuracy in % under the attack that the run names, made through the very branch that predicts"),
+    (
+        "mCE, rel. mCE",
+        "mean corruption error, and its rise over clean images, each in % of a baseline's; lower is better",
+    ),
+    ("With an oracle", "the published protocol: somebody who knows which images are attacked picks the branch"),
+    ("Best single branch", "one branch for all images, without that knowledge: what can be deployed"),
+    ("±", "half a 95 % interval for as many images; of several seeds one standard deviation"),
+    ("–", "not measured"),
+)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """All that is said of the runs together. `lead`: the figure that the page begins with."""
+
+    warnings: list[str]
+    lead: list[PageFigure]
+    overview: Table | None
+    tables: list[Table]
+    figures: list[PageFigure]
+    glossary: Sequence[tuple[str, str]]
+
+
+def comparison(runs: Sequence[Run], costs: Sequence[PrivateCost] = ()) -> Comparison:
+    said = [f"Run {run.number}: {sentence}" for run in runs for sentence in run.results.get("warnings") or []]
+    points, kind = points_of(runs, costs)
+    label = f"Private inference, {', '.join(kind)} (s)" if kind else ""
+    one = len({run.results["dataset"] for run in runs}) == 1
+    caption = "Accuracy against ReLUs kept"
+    caption += " and against the seconds of private inference of an image" if kind else ""
+    caption += ", with an oracle; bars: 95 % intervals, of several seeds one standard deviation"
+    caption += "; lines join what no other network beats" if one else ""
+    lead = []
+    if len(points) > 1 or (points and kind):
+        lead = [drawing(pareto_figure(points, *([label] if kind else []), front=one), "pareto", caption)]
+    return Comparison(
+        warnings=[*incomparable(runs), *said],
+        lead=lead + (severity_figures(runs) if len(runs) > 1 else []),
+        overview=overview_table(runs) if runs else None,
+        tables=[found for found in (seeds_table(runs), private_table(costs), branch_table(runs)) if found],
+        figures=mask_figures(runs),
+        glossary=glossary(runs),
+    )
+
+
+def points_of(runs: Sequence[Run], costs: Sequence[PrivateCost]) -> tuple[list[Point], tuple[str, str, str] | None]:
+    """A point a configuration, and one for each network of which only its private cost is known; and of what kind the
+    seconds are, None where nobody has any.
+    """
+    kind = most_common_kind(costs)
+    chosen = {cost.sha256 or cost.file: cost for cost in costs if cost.kind == kind}
+    points, known = [], set()
+    for group in by_configuration(runs):
+        found = {key: cost for key, cost in chosen.items() if any(belongs_to(cost, run.results) for run in group)}
+        known |= found.keys()
+        seconds = [cost.seconds for cost in found.values()]
+        cells = {metric: accuracy_of_group(group, metric) for metric in METRICS}
+        cells = {metric: cell for metric, cell in cells.items() if cell is not None}
+        points.append(
+            Point(
+                label=group[0].short if len(group) == 1 else f"{group[0].short} and {len(group) - 1} more seeds",
+                relus=group[0].results["relus"]["kept"],
+                accuracy={metric: cell.value for metric, cell in cells.items()},
+                seconds=sum(seconds) / len(seconds) if seconds else None,
+                spread={metric: cell.uncertainty for metric, cell in cells.items()},
+                mark=",".join(str(run.number) for run in group),
+            )
+        )
+    alone = [cost for key, cost in chosen.items() if key not in known and cost.accuracy]
+    letters = "abcdefghijklmnopqrstuvwxyz"
+    for cost, letter in zip(alone, letters, strict=False):
+        accuracy = {name: cost.accuracy[name] for name in METRICS if name in cost.accuracy}
+        points.append(Point(cost.label, cost.relus, accuracy, cost.seconds, mark=letter))
+    return points, kind
+
+
+def accuracy_of_group(group: Sequence[Run], metric: str) -> Share | Seeds | None:
+    """With an oracle."""
+    values = [run.results["oracle"][metric] for run in group if run.results["oracle"].get(metric) is not None]
+    if not values:
+        return None
+    return Seeds(tuple(values)) if len(values) > 1 else Share(values[0], group[0].results["accuracy"]["images"])
+
+
+def glossary(runs: Sequence[Run]) -> list[tuple[str, str]]:
+    """Every column title with its meaning; the attacks' after those of clean images."""
+    titles = ", ".join(attack_titles(runs).values())
+    under = [(titles, "accuracy in % under that attack alone")]
+    return [*GLOSSARY[:3], *(under if titles else []), *GLOSSARY[3:]]
+
+
+def accuracy_of(results: Mapping, metric: str, branch: str | int) -> float | None:
+    """A metric or an attack's accuracy through one branch, in %; None where it was not measured."""
+    accuracy = results["accuracy"]
+    known = metric in (*METRICS, *CORRUPTION_ERRORS)
+    values = accuracy.get(metric) if known else (accuracy.get("attacks") or {}).get(metric)
+    if values is None and results.get("attack") and metric == results["attack"]["name"]:
+        values = accuracy.get("AdvA")
+    return (values or {}).get(str(branch))
+
+
+def share_of(results: Mapping, metric: str, branch: str | int) -> Cell:
+    value = accuracy_of(results, metric, branch)
+    return value if value is None or metric in CORRUPTION_ERRORS else Share(value, results["accuracy"]["images"])
+
+
+def attack_titles(runs: Sequence[Run]) -> dict[str, str]:
+    """{name: title} of every run's attacks, the weakest first, as each of the runs has them."""
+    orders = [list(run.results["attack_titles"]) for run in runs]
+    titles = {name: title for run in runs for name, title in run.results["attack_titles"].items()}
+    left, found = list(titles), {}
+    while left:
+        # The first that no run has after another one that is left; were two at odds, the first.
+        weakest = next((name for name in left if not any(before(order, name) & {*left} for order in orders)), left[0])
+        found[weakest] = titles[weakest]
+        left.remove(weakest)
+    return found
+
+
+def before(order: Sequence[str], name: str) -> set[str]:
+    return set(order[: order.index(name)]) if name in order else set()
+
+
+def overview_table(runs: Sequence[Run]) -> Table:
+    """What a narrow screen shows first comes first: the run, its ReLUs, CA and AdvA."""
+    shown = ("CA", "AdvA", "NPA")
+    attacks = attack_titles(runs)
+    columns = [Column("Run", numeric=False), Column("ReLUs")]
+    columns += [Column(metric, "With an oracle, %") for metric in shown]
+    columns += [Column(title, "Best single branch, %") for title in ("branch", *shown)]
+    columns += [Column(title, "Attacks, through it, %") for title in attacks.values()]
+    columns += [Column(title, "Of a baseline, %", 1) for title in CORRUPTION_ERRORS.values()]
+    columns += [Column("%", "ReLUs kept", 1), Column("of", "ReLUs kept")]
+    columns += [Column("Images"), Column("Model", numeric=False), Column("Data set", numeric=False)]
+    rows = []
+    for run in runs:
+        results, relus = run.results, run.results["relus"]
+        branches = sorted(results["accuracy"]["CA"], key=int)
+        single = results["single_branch"]["branch"]
+        row: list[Cell] = [run.label, relus["kept"]]
+        row += [share_of(results, metric, branches[-1 if metric == "AdvA" else 0]) for metric in shown]
+        row += [single, *(share_of(results, metric, single) for metric in shown)]
+        row += [share_of(results, name, single) for name in attacks]
+        row += [accuracy_of(results, name, branches[0]) for name in CORRUPTION_ERRORS]
+        row += [100 * relus["kept"] / relus["total"], relus["total"]]
+        rows.append([*row, results["accuracy"]["images"], results["model"], results["dataset"]])
+    return table("All runs side by side", columns, rows)
+
+
+def seeds_table(runs: Sequence[Run]) -> Table | None:
+    """Mean and standard deviation over the seeds of every configuration that has several."""
+    groups = [group for group in by_configuration(runs) if len(group) > 1]
+    if not groups:
+        return None
+    columns = [Column("Runs", numeric=False), Column("Model", numeric=False), Column("Seeds"), Column("ReLUs")]
+    columns += [Column(f"{metric} %") for metric in METRICS]
+    rows = [
+        [
+            ", ".join(str(run.number) for run in group),
+            group[0].results["model"],
+            len(group),
+            group[0].results["relus"]["kept"],
+            *(accuracy_of_group(group, metric) for metric in METRICS),
+        ]
+        for group in groups
+    ]
+    return table("Seeds: mean and standard deviation, with an oracle", columns, rows, narrow=True)
+
+
+def private_table(costs: Sequence[PrivateCost]) -> Table | None:
+    if not costs:
+        return None
+    columns = [Column("Network", numeric=False), Column("ReLUs"), Column("Protocol", numeric=False)]
+    columns += [Column("Link", numeric=False), Column("How", numeric=False), Column("s", "An image", 2)]
+    columns += [Column("MB", "An image", 1), Column("rounds", "An image", 0), Column("Branch")]
+    columns += [Column(f"{metric} %", digits=1) for metric in METRICS]
+    rows = [
+        [
+            *(Path(cost.file).stem, cost.relus, cost.protocol, cost.link, cost.how),
+            *(cost.seconds, cost.bytes / 1e6, cost.rounds, cost.branch),
+            *(cost.accuracy.get(metric) for metric in METRICS),
+        ]
+        for cost in costs
+    ]
+    return table("Private inference, an image after the first", columns, rows, narrow=True)
+
+
+def branch_table(runs: Sequence[Run]) -> Table | None:
+    metrics = {"CA": "CA", "NPA": "NPA", **attack_titles(runs), **CORRUPTION_ERRORS}
+    if not any(len(run.results["accuracy"]["CA"]) > 1 for run in runs):
+        return None
+    columns = [Column("Run", numeric=False), Column("Branch", numeric=False)]
+    columns += [Column(f"{title} %", digits=1) for title in metrics.values()]
+    rows = [
+        [run.label, branch_label(run.results, branch), *(share_of(run.results, name, branch) for name in metrics)]
+        for run in runs
+        for branch in sorted(run.results["accuracy"]["CA"], key=int)
+    ]
+    return table("Every branch of every run", columns, rows, narrow=True)
+
+
+def severity_figures(runs: Sequence[Run]) -> list[PageFigure]:
+    if not any(run.results["accuracy"].get("corruptions") for run in runs):
+        return []
+    lines = [f"{run.number}  {run.short}" for run in runs]
+    caption = "Mean accuracy by severity of the corruption, through the branch of the clean images"
+    return [drawing(accuracy_against_severity([run.results for run in runs], lines), "severity", caption)]
+
+
+def mask_figures(runs: Sequence[Run]) -> list[PageFigure]:
+    """Of the runs that have masks, where there are several."""
+    masked = [run for run in runs if run.masks]
+    if len(masked) < 2:
+        return []
+    every, labels = [run.masks for run in masked], [f"{run.number}  {shorten(run.short, 18)}" for run in masked]
+    shared = [found | {"of": [masked[place - 1].number for place in found["of"]]} for found in overlaps(every)]
+    caption = "Overlap of masks by layer: positions that both keep, of those that either keeps"
+    figures = [drawing(overlap_figure(shared), "overlap", caption)] if shared else []
+    return [*figures, drawing(masks_side_by_side(every, labels), "masks", "Where each run keeps its ReLUs")]

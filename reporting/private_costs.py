@@ -1,0 +1,96 @@
+"""What private inference of an image costs, from private_inference.json and estimate.json, for a page of results."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+MEASURED, ESTIMATED = "measured", "estimated"
+LINKS = {"loopback": "this machine", "own_machine": "this machine", "network": "a network"}
+
+
+@dataclass(frozen=True)
+class PrivateCost:
+    """One network under one protocol over one link: bytes both ways, rounds and seconds of an image after the first.
+
+    `how`: measured, or estimated from constants or from what was measured without that link. `sha256`: of the file.
+    """
+
+    label: str
+    file: str
+    sha256: str | None
+    branch: int
+    relus: int
+    accuracy: Mapping[str, float]
+    protocol: str
+    link: str
+    how: str
+    bytes: float
+    rounds: float
+    seconds: float
+
+    @property
+    def kind(self) -> tuple[str, str, str]:
+        """What must agree where seconds are compared."""
+        return self.protocol, self.link, self.how
+
+
+def measured_costs(content: Mapping) -> Iterator[PrivateCost]:
+    """Those of a private_inference.json: over the link of the measurement, and over the links it estimates for."""
+    protocol, link = content["engine"]["protocol"], content["link"]
+    where = f"{link['name'] or 'a link'}, emulated" if link["kind"] == "emulated" else LINKS[link["kind"]]
+    for record in content["measured"]:
+        total = record["costs"]["total"]
+        state = "warm" if "warm" in total else "cold"
+        spent = total[state]
+        size = (spent["upload"] + spent["download"], spent["rounds"])
+        yield _cost(record, protocol, where, MEASURED, *size, spent["seconds"])
+        for found in record["estimates"]:
+            if (seconds := found["seconds"].get(state)) is not None:
+                name = found["name"] or f"{found['bandwidth'] / 1e6:g} Mbit/s, {1000 * found['rtt']:g} ms"
+                yield _cost(record, protocol, name, ESTIMATED, *size, seconds)
+
+
+def estimated_costs(content: Mapping) -> Iterator[PrivateCost]:
+    """Those of an estimate.json."""
+    for row in content["estimates"]:
+        total, link = row["seconds"]["total"], row["network"]["name"]
+        yield _cost(row, content["protocol"], link, ESTIMATED, row["bytes"], row["rounds"], total)
+
+
+def _cost(
+    record: Mapping, protocol: str, link: str, how: str, size: float, rounds: float, seconds: float
+) -> PrivateCost:
+    known = {name: value for name, value in (record["accuracy"] or {}).items() if isinstance(value, float)}
+    return PrivateCost(
+        label=f"{record['model']}, {record['relus']['kept']:,} ReLUs",
+        file=record["file"],
+        sha256=record["sha256"],
+        branch=record["branch"],
+        relus=record["relus"]["kept"],
+        accuracy=known,
+        protocol=protocol,
+        link=link,
+        how=how,
+        bytes=size,
+        rounds=rounds,
+        seconds=seconds,
+    )
+
+
+def most_common_kind(costs: Sequence[PrivateCost]) -> tuple[str, str, str] | None:
+    """The protocol, link and way that most networks have seconds of; None where there are none."""
+    networks = {(cost.kind, cost.sha256 or cost.file) for cost in costs}
+    kinds = Counter(kind for kind, _ in networks)
+    worth = {kind: (count, kind[1] != LINKS["loopback"], kind[2] == MEASURED) for kind, count in kinds.items()}
+    return max(worth, key=worth.__getitem__) if worth else None
+
+
+def belongs_to(cost: PrivateCost, results: Mapping) -> bool:
+    """Whether the cost is that of the network of a results file."""
+    if results.get("checkpoint_sha256"):
+        return cost.sha256 == results["checkpoint_sha256"]
+    files = [entry["file"] for entry in (results.get("checkpoints") or [])[:1]]
+    return any(Path(cost.file).resolve() == Path(file).resolve() for file in files)

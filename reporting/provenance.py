@@ -1,0 +1,85 @@
+"""Where the figures of a run come from: in words, and all that is recorded, as JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+
+from reporting.comparability import Run
+
+STAGES = {0: "teacher", 1: "stage 1, mask search", 2: "stage 2, fine-tuning"}
+
+
+def in_words(run: Run) -> list[tuple[str, str]]:
+    """(what, sentence): the folder, what was measured, the trainings back to the teacher, machine and software."""
+    results = run.results
+    found = [("folder", str(run.folder)), ("made by", made_by(results))]
+    found += [(title, words) for title, words in trainings(results)]
+    found += [("software and machine", software(results.get("versions") or {}))] if results.get("versions") else []
+    return found
+
+
+def made_by(results: Mapping) -> str:
+    words = [results["script"]]
+    if results.get("checkpoint"):
+        words.append(f"of {results['checkpoint']}")
+    if results.get("measured_on"):
+        words.append(f"on {'held-out' if results['measured_on'] == 'heldout' else 'test'} images")
+    if results.get("wall_time_s") is not None:
+        words.append(f"in {hours(results['wall_time_s'] / 3600)}")
+    if results.get("device"):
+        processes = results.get("processes") or 1
+        words.append(f"on {results['device']}" + (f" with {processes} processes" if processes > 1 else ""))
+    return " ".join(words)
+
+
+def trainings(results: Mapping) -> Iterator[tuple[str, str]]:
+    """The recipe of every stage, the last one first; of results of before it was recorded, of a training run alone."""
+    stages = results.get("training")
+    if stages is None and "epochs" in results:
+        stages = [{"stage": None, "options": results.get("args") or {}, "epoch": results["epochs"]}]
+    for stage in stages or []:
+        options = stage["options"]
+        parts = [f"epoch {stage['epoch']} of {options.get('epochs')}"] if stage.get("epoch") else []
+        parts += [hours(stage["hours"])] if stage.get("hours") is not None else []
+        yield STAGES.get(stage["stage"], "training"), ", ".join([*parts, *recipe_in_words(options)])
+
+
+def recipe_in_words(options: Mapping) -> list[str]:
+    """What of a training's options tells it from others."""
+    value = options.get
+    branches = 3 if value("use3BN") else 2 if value("use2BN") else 1
+    budget = value("sensitivity") or value("relu_budget")
+    attacked = value("attack_mode") not in (None, "none")
+    parts = [
+        f"mode {value('robust_train_mode')}" if value("robust_train_mode") else None,
+        f"{value('attack_mode')} at {255 * value('eps'):.3g}/255" if attacked and value("eps") else None,
+        "AugMix" if value("augment_mode") == "augmix" else None,
+        f"{branches} branches" if branches > 1 else None,
+        f"budget {budget}" if budget else None,
+        f"search {value('mask_search')}" if value("mask_search") else None,
+        f"batches of {value('batch_size')}" if value("batch_size") else None,
+        f"rate {value('learning_rate'):g}, {value('lr_schedule')}" if value("learning_rate") else None,
+        f"averaged weights ({value('ema')})" if value("ema") else None,
+        f"epoch selected on {value('select_on')}" if value("select_on") else None,
+        f"seed {value('seed')}" if value("seed") is not None else None,
+    ]
+    return [part for part in parts if part]
+
+
+def hours(count: float) -> str:
+    return f"{60 * count:.0f} min" if count < 1 else f"{count:.1f} h"
+
+
+def software(versions: Mapping) -> str:
+    commit = versions.get("rlnet")
+    packages = [f"{name} {version}" for name, version in versions.items() if name not in ("rlnet", "processor")]
+    machine = [versions["processor"]] if versions.get("processor") else []
+    return ", ".join([*([f"this project at {commit}"] if commit else []), *packages, *machine])
+
+
+def recorded(results: Mapping) -> str:
+    """The file, without what tables show in full."""
+    accuracy = {name: value for name, value in results["accuracy"].items() if name != "corruptions"}
+    relus = {name: value for name, value in results["relus"].items() if name != "layers"}
+    return json.dumps({**results, "accuracy": accuracy, "relus": relus}, indent=1, default=str)
