@@ -11,8 +11,6 @@ beside it.
 from __future__ import annotations
 
 import argparse
-import json
-import zipfile
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,7 +22,7 @@ import numpy as np
 
 from helper import command_line
 from helper.errors import UserError
-from helper.files import replace_file
+from helper.files import load_arrays, read_json, replace_file
 from helper.run_folder import MASKS, read_log
 from private_inference.costs.tables import FILE_NAME as MEASURED
 from private_inference.costs.tables import read_costs
@@ -72,19 +70,13 @@ def read_private(files: list[Path]) -> list[PrivateCost]:
             if file.name == MEASURED:
                 costs += measured_costs(read_costs(file))
             else:
-                costs += estimated_costs(json.loads(file.read_text()))
+                costs += estimated_costs(read_json(file))
     return costs
 
 
 def masks_of(folder: Path) -> dict[str, np.ndarray] | None:
     file = folder / MASKS
-    if not file.is_file():
-        return None
-    try:
-        with np.load(file, allow_pickle=False) as stored:
-            return {name: stored[name].astype(bool) for name in stored.files}
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
-        raise UserError(f"{file}: no masks, or a damaged file; evaluate the network again") from error
+    return {name: mask.astype(bool) for name, mask in load_arrays(file).items()} if file.is_file() else None
 
 
 def tell_apart(files: list[Path]) -> list[str]:

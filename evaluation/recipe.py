@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from helper.checkpoint import known_content
+from helper.errors import UserError
+from helper.files import read_json
 from helper.run_folder import plain_arguments
 
 
@@ -25,6 +26,6 @@ def training_recipe(checkpoint: dict, path: Path) -> list[dict]:
 
 def _hours(path: Path) -> dict[str, float]:
     try:
-        return {"hours": round(json.loads((path.parent / "results.json").read_text())["wall_time_s"] / 3600, 3)}
-    except (OSError, ValueError, LookupError, TypeError):
+        return {"hours": round(read_json(path.parent / "results.json")["wall_time_s"] / 3600, 3)}
+    except (UserError, LookupError, TypeError):
         return {}

@@ -29,11 +29,11 @@ def training_results(script: str, plan: Plan, task: Task, progress: Progress, ch
         seconds=progress.seconds,
     )
     first = checkpoints[0]
-    told = {"stage": plan.stage, "epoch": first.get("epoch"), "args": dict(plan.record)}
-    results["training"] = training_recipe(told, Path(first.get("file", plan.run.stem)))
+    told = {"stage": plan.stage, "epoch": first["epoch"], "args": dict(plan.record)}
+    results["training"] = training_recipe(told, Path(first["file"]))
     results["training"][0]["hours"] = round(progress.seconds / 3600, 3)
     select_on = plan.images.select_on
-    results["weights"] = checkpoints[0]["weights"]
+    results["weights"] = first["weights"]
     results |= {"checkpoints": list(checkpoints), "select_on": select_on, "epochs": progress.epoch}
     if progress.overfitted:
         results["warnings"].append(overfitting_warning(progress.overfitted, plan.judged_under.entry))

@@ -134,7 +134,7 @@ def test_masks_of_several_runs_are_held_against_each_other(tmp_path):
         np.savez_compressed(folders[-1] / MASKS, **{"layer0.relu": masks})
     assert "Overlap of masks by layer" in build(tmp_path / "report.html", *folders)
     (folders[0] / MASKS).write_bytes(b"no masks")
-    with pytest.raises(UserError, match=r"masks\.npz: no masks"):
+    with pytest.raises(UserError, match=r"masks\.npz: not .* or a damaged one"):
         build(tmp_path / "other.html", *folders)
 
 

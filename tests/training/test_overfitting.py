@@ -60,7 +60,8 @@ def test_the_results_say_so(name, task):
     epochs, named = RUNS[name]
     accuracy = {"images": 9, "CA": {"0": 80.0, "1": 70.0}, "AdvA": {"0": 1.0, "1": 2.0}}
     plan = plan_of("train_teacher.py --model resnet8 --attack_mode fgsm --use2BN --amp none --device cpu")
-    results = training_results("train_teacher.py", plan, task, watch(task, epochs), [{"accuracy": accuracy}])
+    best = {"file": "best.pth", "epoch": 1, "accuracy": accuracy, "weights": None}
+    results = training_results("train_teacher.py", plan, task, watch(task, epochs), [best])
     assert len(results["warnings"]) == bool(named)
     assert all("under PGD has fallen" in warning for warning in results["warnings"])
     assert all("catastrophic overfitting in epoch 3" in warning for warning in results["warnings"])
