@@ -30,6 +30,7 @@ from models.own import add_code_option
 from sensitivity import budget_names
 from training.options import add_distillation_options, add_training_options
 from training.run_folder import RunFolder
+from training.seconds import add_seconds_options, spend_seconds
 from training.settle import settle
 from training.stage import make_task, planned_loaders, planned_teacher, train_and_report
 
@@ -41,7 +42,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--model_s", metavar="MODEL", help="the student: CustomResNet18, ... (default: Custom<the teacher's network>)"
     )
-    budget = parser.add_argument_group("ReLU budget").add_mutually_exclusive_group(required=True)
+    group = parser.add_argument_group("ReLU budget")
+    budget = group.add_mutually_exclusive_group(required=True)
     budget.add_argument(
         "--sensitivity",
         metavar="NAME",
@@ -52,6 +54,13 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         type=relu_count,
         metavar="N",
         help="exactly N ReLUs, 82650 or 50k, or a share of all, 9%%; --budget_shares says who shares them out",
+    )
+    add_seconds_options(parser, budget)
+    group.add_argument(
+        "--layer_sensitivity",
+        metavar="FILE",
+        help="share --relu_budget or --seconds_budget out by what compute_sensitivity.py measured of each layer "
+        "(default: by the sensitivity profile of the architecture)",
     )
     add_search_options(parser)
     parser.add_argument(
@@ -78,6 +87,8 @@ def main(args: argparse.Namespace) -> None:
     # Plan
     processes = start_processes(args.device)
     plan = settle(args, processes, stage=1)
+    if plan.distillation.seconds:
+        plan = spend_seconds(plan, processes)
 
     # Data and run folder
     loaders = planned_loaders(plan, processes)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from attacks.attack import Attack, AttackSettings, attack_named, attacks
 from helper.command_line import Parser, exact
@@ -45,6 +46,15 @@ def settle_attack(attack: Attack, args: argparse.Namespace, *, steps: int, resta
     """`attack` with the numbers that the options give."""
     own = {option.name: getattr(args, option.name) for option in attack.options}
     return attack.settle(args.eps, args.step_size, steps, restarts, **own)
+
+
+def recorded_attack(options: Mapping[str, Any]) -> AttackSettings | None:
+    """The training attack of a run, from the options that its checkpoint records; None without one."""
+    if options.get("attack_mode", NONE) == NONE:
+        return None
+    attack = attack_named(options["attack_mode"])
+    own = {option.name: options.get(option.name, option.default) for option in attack.options}
+    return attack.settle(options["eps"], options["step_size"], options["steps"], **own)
 
 
 def attack_defaults() -> dict[str, object]:

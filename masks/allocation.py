@@ -12,6 +12,9 @@ from torch import nn
 from helper.command_line import LARGEST, exact
 from helper.errors import UserError
 from models.layers import relu_sites
+from sensitivity import load_budget, load_profile
+
+LEAST_SHARE = 1e-3  # of the largest sensitivity, what a layer counts as whose measured one is not above 0
 
 
 def check_layers(found: int, model: nn.Module, what: str) -> None:
@@ -61,6 +64,14 @@ def total_of(budget: int | str, model: nn.Module) -> int:
     return math.floor(Fraction(budget[:-1]) / 100 * sum(site.total for site in relu_sites(model).values()))
 
 
+def check_total(total: int, model: nn.Module, available: Sequence[int] | None = None) -> None:
+    """Raise UserError for a total that the network, or where given the one with `available` ReLUs, does not have."""
+    most = sum(available or (site.total for site in relu_sites(model).values()))
+    if not 0 <= total <= most:
+        where = "this network" if available is None else "the network of --mask_from"
+        raise UserError(f"--relu_budget {total}: {where} has {most} ReLUs")
+
+
 def allocate_budget(
     model: nn.Module, total: int, profile: Sequence[float], available: Sequence[int] | None = None
 ) -> list[int]:
@@ -69,10 +80,8 @@ def allocate_budget(
     N_l are the ReLUs of the layers, or `available`. Raises UserError for a total that the network does not have.
     """
     check_layers(len(profile), model, "the sensitivity profile")
+    check_total(total, model, available)
     sizes = list(available or (site.total for site in relu_sites(model).values()))
-    if not 0 <= total <= sum(sizes):
-        where = "this network" if available is None else "the network of --mask_from"
-        raise UserError(f"--relu_budget {total}: {where} has {sum(sizes)} ReLUs")
     return in_proportion(total, profile, sizes)
 
 
@@ -98,6 +107,33 @@ def in_proportion(total: int, weights: Sequence[float], sizes: Sequence[int]) ->
         for layer in [layer for layer in by_remainder if budget[layer] < sizes[layer]][:missing]:
             budget[layer] += 1
     return budget
+
+
+def layer_sensitivities(architecture: str, model: nn.Module, file: str | None = None) -> list[float]:
+    """How much each ReLU layer matters: what compute_sensitivity.py measured, or the profile of the architecture.
+
+    ResNet18's, stretched, where it has none of its own. Raises UserError for a file without, or of another network.
+    """
+    if file is not None:
+        found = load_budget(file, "--layer_sensitivity")
+        if found.sensitivity is None:
+            raise UserError(
+                f"--layer_sensitivity {file}: it holds none; compute_sensitivity.py writes a file that does"
+            )
+        check_layers(len(found.sensitivity), model, f"--layer_sensitivity {file}")
+        if found.model != architecture:
+            raise UserError(f"--layer_sensitivity {file}: it is of {found.model}, this network is a {architecture}")
+        return list(found.sensitivity)
+    profile, own = load_profile(architecture)
+    return profile if own else interpolate_profile(profile, len(relu_sites(model)))
+
+
+def as_profile(sensitivities: Sequence[float]) -> list[float]:
+    """Measured ones as `allocate_budget` takes them: all above 0."""
+    least = LEAST_SHARE * max(sensitivities)
+    if least <= 0:
+        raise UserError("no layer's measured sensitivity is above 0: measure with more --epochs or images")
+    return [max(value, least) for value in sensitivities]
 
 
 def interpolate_profile(profile: Sequence[float], layers: int) -> list[float]:

@@ -133,6 +133,7 @@ def search_defaults() -> dict[str, object]:
 def settle_search(args: argparse.Namespace, views: Sequence[str]) -> SearchPlan:
     """The search that --mask_search and the options beside it name, in a run of --epochs that trains on `views`.
 
+    Whole layers have no shares: they are ranked across the network, but for a budget in seconds, which names them.
     Raises UserError for what does not go together.
     """
     entry = searches()[args.mask_search]
@@ -145,8 +146,8 @@ def settle_search(args: argparse.Namespace, views: Sequence[str]) -> SearchPlan:
         )
     if args.mask_granularity == "layer" and args.budget_shares == "profile":
         raise UserError("--budget_shares profile: a layer as a whole has no share; use --budget_shares search")
-    shares = args.budget_shares or (entry.shares if args.sensitivity is None else "profile")
+    ranks = args.sensitivity is None and args.seconds_budget is None  # else each layer's share is given
+    shares = args.budget_shares or (entry.shares if ranks else "profile")
+    shared = shares == "search" or (args.mask_granularity == "layer" and args.seconds_budget is None)
     course = Course(max(0, args.epochs - frozen), args.mask_patience, args.mask_patience_tol, schedule)
-    return SearchPlan(
-        entry.name, tuple(own.items()), course, frozen, args.mask_granularity, shares == "search", args.mask_from
-    )
+    return SearchPlan(entry.name, tuple(own.items()), course, frozen, args.mask_granularity, shared, args.mask_from)

@@ -18,7 +18,7 @@ class MaskChooser:
     """Turns scores into masks that keep `budget` ReLUs per layer, or, where `shared`, its sum wherever scores are best.
 
     The units of a `granularity` are kept whole: what they leave over, or take too much, in one layer goes to the next
-    one's account, so that the total is met to the nearest unit. Whole layers have no shares: they are always `shared`.
+    one's account, so that the total is met to the nearest unit; but a layer whose budget is 0 stays closed.
     `parent`, where there is one, holds a mask for every site, and the masks chosen are subsets of it.
     """
 
@@ -30,8 +30,7 @@ class MaskChooser:
         shared: bool = False,
         parent: Mapping[str, Tensor] | None = None,
     ):
-        self.budget, self.granularity, self.parent = tuple(budget), granularity, parent
-        self.shared = shared or granularity == "layer"
+        self.budget, self.granularity, self.parent, self.shared = tuple(budget), granularity, parent, shared
 
     @property
     def total(self) -> int:
@@ -55,15 +54,16 @@ class MaskChooser:
         `spare`: the share, 0 to 1, of what the budget would drop that is kept nevertheless. Raises UserError for NaN.
         """
         sites = relu_sites(model)
-        units = {name: self._units(name, site, scores[name]) for name, site in sites.items()}
+        units = {name: self.units(name, site, scores[name]) for name, site in sites.items()}
         pools = [list(units)] if self.shared else [[name] for name in units]
         budgets = [self.total] if self.shared else self.budget
         over = 0
         for pool, budget in zip(pools, budgets, strict=True):
             values, sizes = (torch.cat([units[name][part].flatten() for name in pool]) for part in (0, 1))
-            wanted = budget + over + round((int(sizes.sum()) - budget) * spare)
+            carried = over if budget else 0
+            wanted = budget + carried + round((int(sizes.sum()) - budget) * spare)
             kept = fill_budget(values, sizes, wanted)
-            over = wanted - int(sizes[kept].sum())
+            over += wanted - carried - int(sizes[kept].sum())
             for name, part in zip(pool, kept.split([units[name][0].numel() for name in pool]), strict=True):
                 mask = part.view(self.unit_shape(sites[name])) & self.allowed(name, sites[name], part.device)
                 sites[name].set_mask(mask)
@@ -83,8 +83,8 @@ class MaskChooser:
             return None
         return f"in whole {self.granularity}s the masks keep {kept:,} ReLUs, the nearest to {self.total:,}"
 
-    def _units(self, name: str, site: MaskedReLU, scores: Tensor) -> tuple[Tensor, Tensor]:
-        """Score and number of ReLUs of every unit of a site."""
+    def units(self, name: str, site: MaskedReLU, scores: Tensor) -> tuple[Tensor, Tensor]:
+        """Score and number of ReLUs of every unit of a site. Raises UserError for NaN."""
         if scores.isnan().any():
             raise UserError(
                 f"the mask search's scores of {name} hold NaN: the training has come apart; lower --learning_rate"

@@ -11,7 +11,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from helper.command_line import Parser
@@ -46,6 +46,12 @@ class View:
 def branch_of(view: str, branches: int) -> int:
     """The branch that a view takes in a network with `branches` branches."""
     return {"clean": 0, "aug": 1 if branches == 3 else 0, "adv": branches - 1}[view]
+
+
+def recorded_views(options: Mapping[str, object]) -> tuple[str, ...]:
+    """The views that a run was trained on, from the options that its checkpoint records."""
+    aug, adv = (options.get(name, "none") != "none" for name in ("augment_mode", "attack_mode"))
+    return ("clean", *(["aug"] if aug else []), *(["adv"] if adv else []))
 
 
 def branches_of(views: Sequence[str], branches: int) -> list[int]:

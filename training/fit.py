@@ -12,7 +12,7 @@ from dataset.folder import same_images
 from helper.checkpoint import tensors_to_cpu
 from helper.errors import UserError
 from helper.run_folder import AVERAGED, LOG_SCHEMA, RAW, in_per_cent
-from models.layers import Network
+from models.layers import Network, relu_sites
 from models.restore import KEPT_DATA, describe_model
 from training.average import WeightAverage
 from training.data import Loaders
@@ -167,9 +167,12 @@ class Fit:
         return moved
 
     def checkpoint(self, network: Network, **more) -> dict:
+        identity = self.plan.identity
+        if self.plan.search and self.progress.masks_frozen:  # a search, or whole channels, may have shared otherwise
+            identity["budget"]["layers"] = [site.kept for site in relu_sites(network).values()]
         return {
             **describe_model(self.plan.model, network),
-            **self.plan.identity,
+            **identity,
             "args": dict(self.plan.record),
             "epoch": self.progress.epoch,
             "trained_branches": trained_branches(self.task),

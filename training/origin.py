@@ -10,13 +10,13 @@ from dataset import DatasetSpec
 from distiller_zoo.modes import TEACHER
 from helper.checkpoint import read_checkpoint, read_file
 from helper.errors import UserError
-from masks.allocation import allocate_budget, budget_from_fractions, interpolate_profile, total_of
+from masks.allocation import allocate_budget, as_profile, budget_from_fractions, layer_sensitivities, total_of
 from models import STUDENTS, architecture_of
 from models.branches import branch_of
 from models.foreign import load_teacher
-from models.layers import Network, relu_sites
+from models.layers import Network
 from models.restore import checkpoint_branches, checkpoint_data
-from sensitivity import load_budget, load_profile
+from sensitivity import load_budget
 from training.naming import budget_label
 from training.objective import Objective
 from training.plan import Budget, model_spec
@@ -99,18 +99,23 @@ def check_answers(objective: Objective, origin: Origin) -> None:
 
 
 def share_out(
-    student: str, network: Network, named: str | None, count: int | str | None, available: Sequence[int] | None = None
+    student: str,
+    network: Network,
+    named: str | None,
+    count: int | str | None,
+    available: Sequence[int] | None = None,
+    measured: str | None = None,
 ) -> Budget:
     """The budget of --sensitivity `named`, or --relu_budget `count` by the profile of the student's architecture.
 
-    `available`: what the layers have left to share out. Raises UserError for one that does not fit the network.
+    `measured`: a file of sensitivities, to go by in its place. `available`: what the layers have left to share out.
+    Raises UserError for one that does not fit the network.
     """
     if named is not None:
         found = load_budget(named)
         layers = budget_from_fractions(network, found.fractions, f"--sensitivity {named}", available)
         return Budget(found.label, tuple(layers))
-    profile, own = load_profile(architecture_of(student))
-    if not own:
-        profile = interpolate_profile(profile, len(relu_sites(network)))
+    profile = layer_sensitivities(architecture_of(student), network, measured)
+    profile = as_profile(profile) if measured else profile
     total = total_of(count, network)
     return Budget(budget_label(total), tuple(allocate_budget(network, total, profile, available)))

@@ -14,6 +14,9 @@ from dataset.options import DataSettings
 from masks.options import SearchPlan
 from models.layers import ModelSpec, Network
 from models.restore import KEPT_DATA
+from private_inference.costs.link import Network as Link
+from private_inference.costs.prices import priced_label
+from private_inference.engine.protocols import EngineSettings
 from training.acceleration import Acceleration
 from training.objective import Objective
 from training.schedule import make_schedule
@@ -67,11 +70,30 @@ class Budget:
 
 
 @dataclass(frozen=True)
+class SecondsBudget:
+    """The `seconds` that private inference of an image may take, over `link`, as `settings` have it.
+
+    `sensitivity`: the file of measured sensitivities, None for the architecture's profile.
+    """
+
+    seconds: float
+    link: Link
+    settings: EngineSettings
+    sensitivity: str | None = None
+
+    @property
+    def label(self) -> str:
+        """What names call it: '12.5s_wan_cheetah'."""
+        return priced_label(f"{self.seconds:g}s", self.link, self.settings)
+
+
+@dataclass(frozen=True)
 class Distillation:
     """Where a student comes from. `teacher` is a model's name, `tag` says how stage 1 trained.
 
     `teacher_branches`: at most the student's. `teacher_images`: as for `load_teacher`. `student_file`: its weights and
-    masks, in stage 2. `from_teacher`: its first weights are the teacher's.
+    masks, in stage 2. `from_teacher`: its first weights are the teacher's. `seconds`: what the budget is to be planned
+    from, by `training.seconds`; it has no layers until then.
     """
 
     teacher_file: Path
@@ -82,6 +104,7 @@ class Distillation:
     student_file: Path | None = None
     from_teacher: bool = False
     teacher_images: str | None = None
+    seconds: SecondsBudget | None = None
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,7 @@ from training.options import evaluation_attack, loss_weights, optimisation, trai
 from training.origin import Origin, check_answers, find_origin, share_out
 from training.plan import Budget, Distillation, Optimisation, Plan, RunIdentity, model_spec
 from training.run_folder import check_resumed, resumed_options
+from training.seconds import settle_seconds
 from training.sparse_momentum import Sparsity, settle_sparsity
 
 
@@ -196,13 +197,26 @@ def settle_distillation(
         return Distillation(
             args.path_t, teacher, answering, budget, tag, args.path_s_load, teacher_images=args.teacher_images
         )
-    available = search.available(fresh())
-    budget = share_out(args.model_s, fresh(), args.sensitivity, args.relu_budget, available)
+    seconds, available = settle_seconds(args), search.available(fresh())
+    if args.layer_sensitivity and (args.sensitivity or search.shared):
+        by = "--sensitivity" if args.sensitivity else "the search"
+        raise UserError(f"--layer_sensitivity shares a budget out over layers, which {by} does here; leave it out")
+    if seconds:
+        budget = Budget(seconds.label, ())
+    else:
+        measured = args.layer_sensitivity
+        budget = share_out(args.model_s, fresh(), args.sensitivity, args.relu_budget, available, measured)
     budget = Budget(budget.label + search.label, budget.layers)
     tag = student_tag(mode, attacked=args.attack_mode != "none")
-    from_teacher = args.init_student == "teacher"
     return Distillation(
-        args.path_t, teacher, answering, budget, tag, from_teacher=from_teacher, teacher_images=args.teacher_images
+        args.path_t,
+        teacher,
+        answering,
+        budget,
+        tag,
+        from_teacher=args.init_student == "teacher",
+        teacher_images=args.teacher_images,
+        seconds=seconds,
     )
 
 

@@ -76,20 +76,21 @@ def rough_costs(program: Program, constants: Constants, settings: EngineSettings
                 f"no constants for '{name}' steps such as {step.layer}: measure a network that has some without "
                 "--estimate-only, and let benchmarks/fit_private_inference.py write constants"
             )
-        cost = _cost(constants.get(name, {}), grows)
+        cost = cost_of(constants.get(name, {}), grows)
         found.append(StepCost(step.layer, step.kind, int(grows.get("comparisons", 0)), cost, cost))
-    opening = _cost(constants.get("output", {}), {"step": 1 / settings.batch, "image": 1})
+    opening = cost_of(constants.get("output", {}), {"step": 1 / settings.batch, "image": 1})
     found.append(StepCost("logits", "output", 0, opening, opening))
     every = {"comparisons": sum(step.comparisons for step in found)}
     if ahead := constants.get("correlations"):
-        cost = _cost(ahead, every)
+        cost = cost_of(ahead, every)
         found.append(StepCost("correlations made ahead", "correlations", 0, cost, cost))
     if once := constants.get("set_up", {}).get(settings.set_up):
         found.append(StepCost("set-up, once", "set_up", 0, Cost(**once), Cost()))
     return Costs(tuple(found))
 
 
-def _cost(constants: Mapping[str, Mapping[str, float]], grows: Mapping[str, float]) -> Cost:
+def cost_of(constants: Mapping[str, Mapping[str, float]], grows: Mapping[str, float]) -> Cost:
+    """Of a step, from the constants of its group and what they are to be multiplied by."""
     return Cost(**{what: _sum(constants.get(what, {}), grows) for what in ("upload", "download", "rounds", "seconds")})
 
 

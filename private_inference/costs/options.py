@@ -12,6 +12,8 @@ from private_inference.costs.link import NETWORKS, network
 from private_inference.engine.parties import ENGINE_PYTHON
 from private_inference.engine.protocols import PROTOCOLS, SET_UPS
 
+LINK = "|".join([*NETWORKS, "BANDWIDTH,RTT"])  # what `network` takes
+
 
 def add_options(parser: command_line.Parser) -> None:
     add_subject_options(parser)
@@ -51,29 +53,37 @@ def add_subject_options(parser: command_line.Parser) -> None:
     )
 
 
-def add_engine_options(parser: command_line.Parser) -> None:
-    """How it is run."""
-    parser.add_argument(
+def add_protocol_options(group, *, comparison: str) -> None:
+    """What a cost depends on beside network, link and batch. `comparison`: what to say of its bits."""
+    group.add_argument(
         "--protocol",
         choices=PROTOCOLS,
         default="cheetah",
         help="cheetah: two parties and nobody else (default); semi2k: a trusted dealer, here in the client's process, "
         "makes the randomness beforehand, so that only the online cost is measured",
     )
-    parser.add_argument(
+    group.add_argument(
         "--comparison",
         type=int,
         choices=(32, 64),
         default=32,
-        help="bits that secure comparisons are made in; 32 costs half of 64, and is taken only for layers whose "
-        "values, on images tried in the clear, stay 16 times below its bound of 8,192 (default: 32)",
+        help=f"bits that secure comparisons are made in; {comparison} (default: 32)",
     )
-    parser.add_argument(
+    group.add_argument(
         "--set_up",
         choices=tuple(SET_UPS),
         default="yacl",
         help="of cheetah's oblivious transfers: yacl takes thousands of small messages, which do not wait for each "
         "other; emp few large ones, and more computing (default: yacl)",
+    )
+
+
+def add_engine_options(parser: command_line.Parser) -> None:
+    """How it is run."""
+    add_protocol_options(
+        parser,
+        comparison="32 costs half of 64, and is taken only for layers whose values, on images tried in the clear, stay "
+        "16 times below its bound of 8,192",
     )
     parser.add_argument(
         "--threads",
@@ -99,7 +109,7 @@ def add_link_options(group: argparse._ArgumentGroup) -> None:
         nargs="+",
         type=network,
         default=[],
-        metavar="|".join([*NETWORKS, "BANDWIDTH,RTT"]),
+        metavar=LINK,
         help=f"estimate the seconds over these links too, from the measured bytes and rounds: "
         f"{'; '.join(link.in_words() for link in NETWORKS.values())}; or Mbit/s and ms there and back, such as 400,4",
     )

@@ -86,7 +86,7 @@ def test_random_masks_come_from_the_seed_in_every_granularity(granularity, netwo
     models = [network() for _ in range(3)]
     budget = [site.total // 2 for site in relu_sites(models[0]).values()]
     for model, seed in zip(models, (1, 1, 2), strict=True):
-        MaskChooser(budget, granularity).set_random_masks(model, seed)
+        MaskChooser(budget, granularity, shared=granularity == "layer").set_random_masks(model, seed)
     same, other = (hamming_distance(masks_of(models[0]), masks_of(model)) for model in models[1:])
     assert same == 0
     assert 0 < other <= 1
