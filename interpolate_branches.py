@@ -19,6 +19,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 from time import perf_counter
+from typing import Any
 
 from helper.machine import versions
 from helper.script import run_script
@@ -37,13 +38,14 @@ from evaluation.interpolation import (
     score,
     single_checkpoint,
 )
-from evaluation.interpolation_plan import InterpolationPlan, settle
+from evaluation.interpolation_plan import InterpolationPlan
 from evaluation.interpolation_points import Points
 from evaluation.measurements import open_measurements
 from evaluation.options import (
     add_corruption_options,
     add_evaluation_attack_options,
 )
+from evaluation.settle_interpolation import settle
 from helper import command_line
 from helper.checkpoint import save_checkpoint
 from helper.command_line import add_run_options
@@ -166,17 +168,17 @@ def main(args: argparse.Namespace) -> None:
             print(f"t {t:g}: {in_words(curve[-1])}", flush=True)
 
     # The choice
-    if plan.t is None:
+    if plan.weight is not None:
         curve = [point | {"score": score(point, plan.weight)} for point in curve]
     t = best_point(curve)["t"] if plan.t is None else plan.t
     out = plan.file(t)
     source = "/".join(plan.checkpoint.resolve().parts[-2:])
-    origin = {"source": source, "sha256": measured.digest, "branches": [0, model.spec.branches - 1]}
+    origin: dict[str, Any] = {"source": source, "sha256": measured.digest, "branches": [0, model.spec.branches - 1]}
     origin |= {"t": t, "weight": plan.weight, "statistics": about}
     network = one_branch(model, t, loader, processes.device)
 
     # Results
-    found = {"schema": SCHEMA, "script": Path(__file__).name, "checkpoint": str(out)} | origin
+    found: dict[str, Any] = {"schema": SCHEMA, "script": Path(__file__).name, "checkpoint": str(out)} | origin
     found |= {"model": checkpoint["model"]["name"], "dataset": plan.data.name, **points.describe(), "curve": curve}
     found |= {"warnings": plan.warnings(checkpoint), "seed": plan.seed, "device": processes.device.type}
     found |= {"versions": versions(), "wall_time_s": round(perf_counter() - started, 1), "args": dict(plan.record)}

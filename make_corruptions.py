@@ -172,8 +172,8 @@ def main(args: argparse.Namespace) -> None:
             as_files = spec.corrupted_layout == "files"
             if args.verify:
                 files = file_names(source) if as_files else None
-                folders = [Benchmark(path, images, source.labels, files) for path in (out, args.verify)]
-                text, agree = verify(*folders, names, images, options)
+                ours, theirs = (Benchmark(path, images, source.labels, files) for path in (out, args.verify))
+                text, agree = verify(ours, theirs, names, images, options)
                 print(text)
                 raise SystemExit(0 if agree else 1)
             frost = load_frost(args.frost_dir, images.shape[1]) if args.frost_dir or "frost" in names else None

@@ -54,7 +54,7 @@ from private_inference.costs.measurement import (
 )
 from private_inference.costs.options import add_options
 from private_inference.costs.pins import PinnedPrograms
-from private_inference.costs.plan import Plan
+from private_inference.costs.plan import Apart, Plan
 from private_inference.costs.report import CostReport
 from private_inference.engine.parties import Assignment, check_engine
 from private_inference.engine.protocols import EngineSettings, settle_set_up
@@ -106,6 +106,10 @@ def check_options(args: argparse.Namespace) -> None:
 
 def settle(args: argparse.Namespace) -> Plan:
     emulated = args.network[0] if args.emulate else None
+    tls = None
+    if args.tls:
+        certificate, key, authority = (str(path.resolve()) for path in args.tls)
+        tls = certificate, key, authority
     settings = EngineSettings(
         protocol=args.protocol,
         comparison=args.comparison,
@@ -113,7 +117,7 @@ def settle(args: argparse.Namespace) -> Plan:
         set_up=settle_set_up(args.protocol, args.set_up),
         threads=args.threads or available_cores(),
         timeout=args.timeout,
-        tls=tuple(str(path.resolve()) for path in args.tls) if args.tls else None,
+        tls=tls,
     )
     return Plan(
         paths=tuple(args.path or ()),
@@ -125,11 +129,7 @@ def settle(args: argparse.Namespace) -> Plan:
         networks=() if args.emulate else tuple(args.network),
         emulated=emulated,
         estimate_only=args.estimate_only,
-        role=args.role,
-        listen=args.listen,
-        peer=args.peer,
-        digest=args.digest,
-        dataset=args.dataset,
+        apart=Apart(args.role, args.listen, args.peer, args.digest, args.dataset) if args.role else None,
         data_root=args.data_root,
         download=not args.no_download,
         save_dir=args.save_dir,
@@ -162,33 +162,35 @@ def compare(plan: Plan) -> None:
     report.finish()
 
 
-def serve(plan: Plan) -> None:
+def serve(plan: Plan, apart: Apart) -> None:
     """Be the server for one client."""
     bench = Bench(plan.engine_python, plan.settings)
     subject = load_subject(plan.paths[0], plan.branch, fused=plan.fuse, save_dir=plan.save_dir)
     subject = compared_in(subject, plan.settings.comparison, tried_images(plan, subject.data))
     print(f"{subject.record['label']}; the digest of its public program is {subject.digest}")
-    answer = bench.run([Assignment("server", plan.listen, plan.peer, (subject.program, subject.about))])["server"]
+    answer = bench.run([Assignment("server", apart.listen, apart.peer, (subject.program, subject.about))])["server"]
     # Only now is it known for how many images the client asked.
     batch = answer.result["batch"]
     plan = replace(plan, images=answer.result["images"], settings=replace(plan.settings, batch=batch))
-    report = cost_report(plan, link_apart(plan), f"server_{checkpoint_name(plan.paths[0])}_{plan.settings.protocol}")
+    report = cost_report(plan, link_of(apart), f"server_{checkpoint_name(plan.paths[0])}_{plan.settings.protocol}")
     report.add(subject.record | measured(answer))
     report.finish()
 
 
-def ask(plan: Plan) -> None:
+def ask(plan: Plan, apart: Apart) -> None:
     """Be the client, and learn what the server's network says about its images."""
+    assert apart.dataset is not None  # a client's
     bench = Bench(plan.engine_python, plan.settings)
-    data = dataset_spec(plan.dataset)
+    data = dataset_spec(apart.dataset)
     images, labels, classes = first_images(data, plan.images, plan.data_root, download=plan.download)
-    report = cost_report(plan, link_apart(plan), f"client_{data.name}_{plan.settings.protocol}")
+    report = cost_report(plan, link_of(apart), f"client_{data.name}_{plan.settings.protocol}")
     pins = PinnedPrograms(plan.save_dir)
-    client = Assignment("client", plan.listen, plan.peer, images, plan.digest or pins.digest_of(plan.peer))
+    client = Assignment("client", apart.listen, apart.peer, images, apart.digest or pins.digest_of(apart.peer))
     answer = bench.run([client], plan.images)["client"]
-    if pins.pin(plan.peer, answer.result["digest"]):
-        print(f"from now on {plan.peer} is expected to have the program {answer.result['digest']} ({pins.path})")
-    known = unmeasured(answer.result["about"]) | {"file": f"a network of {plan.peer}, which keeps its weights"}
+    assert answer.logits is not None  # they are the client's
+    if pins.pin(apart.peer, answer.result["digest"]):
+        print(f"from now on {apart.peer} is expected to have the program {answer.result['digest']} ({pins.path})")
+    known = unmeasured(answer.result["about"]) | {"file": f"a network of {apart.peer}, which keeps its weights"}
     report.add(known | measured(answer))
     report.finish()
     rows = [["image", "label", "predicted", "logit"]]
@@ -232,9 +234,9 @@ def cost_report(plan: Plan, link: dict, name: str) -> CostReport:
     return CostReport(plan.folder(name), plan.settings, plan.images, link, recorded=recorded, again=again)
 
 
-def link_apart(plan: Plan) -> dict:
-    """Of two parties that were started each by itself, which may be on one machine all the same."""
-    hosts = {address.rpartition(":")[0] for address in (plan.listen, plan.peer)}
+def link_of(apart: Apart) -> dict:
+    """Two parties that were started each by itself may be on one machine all the same."""
+    hosts = {address.rpartition(":")[0] for address in (apart.listen, apart.peer)}
     here = all(host == "localhost" or host.startswith("127.") for host in hosts)
     return {**LOOPBACK, "kind": "own_machine" if here else "network"}
 
@@ -261,8 +263,8 @@ def main(args: argparse.Namespace) -> None:
         guess(plan)
         return
     check_engine(plan.engine_python)
-    if plan.role:
-        {"client": ask, "server": serve}[plan.role](plan)
+    if plan.apart:
+        {"client": ask, "server": serve}[plan.apart.role](plan, plan.apart)
     else:
         compare(plan)
 

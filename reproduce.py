@@ -23,6 +23,7 @@ from helper.script import run_script
 from helper import command_line
 from helper.errors import UserError
 from helper.files import lock_folder
+from helper.text import duration
 from private_inference.engine.parties import ENGINE_PYTHON
 from reproduction.config import config_names, read_config
 from reproduction.costs import estimate
@@ -34,7 +35,7 @@ from reproduction.table import put_into, results_table
 UNITS = {"s": 1, "m": 60, "h": 3600}
 
 
-def duration(text: str) -> float:
+def time_budget(text: str) -> float:
     """'150m', '2.5h', '90s' -> seconds"""
     found = re.fullmatch(r"(\d+(?:\.\d+)?)([smh])", text)
     if not found:
@@ -53,7 +54,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument(
         "--time_budget",
-        type=duration,
+        type=time_budget,
         metavar="TIME",
         help="stop at a checkpoint before so much time has passed: 90s, 150m, 2.5h (default: when all is done)",
     )

@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -187,12 +188,8 @@ def private_cost(
 def _settled(attack: str | AttackSettings) -> AttackSettings:
     if isinstance(attack, str):
         entry = attack_named(attack)
-        attack = entry.settle(
-            length(entry.eps),
-            length(entry.step_size),
-            EVALUATION_STEPS,
-            **{option.name: option.default for option in entry.options},
-        )
+        own: dict[str, Any] = {option.name: option.default for option in entry.options}
+        attack = entry.settle(length(entry.eps), length(entry.step_size), EVALUATION_STEPS, **own)
     attack.entry.check()
     return attack
 
@@ -206,7 +203,7 @@ def _best_branch(name: str, file: Path, trained: Sequence[int]) -> int:
 def _zoo_accuracy(name: str) -> dict:
     """{metric: {branch: %}} of the metrics that were measured on every branch."""
     rows = entry_of(name.removeprefix(PREFIX))["accuracy"]
-    metrics = next(iter(rows.values()), {})
+    metrics: dict = next(iter(rows.values()), {})
     found = {metric: {branch: row[metric] for branch, row in rows.items()} for metric in metrics}
     return {metric: values for metric, values in found.items() if None not in values.values()}
 

@@ -23,8 +23,11 @@ def spoken(script: str) -> str:
 
 def purpose(script: str) -> str:
     """The first line of a script's docstring; the script is not run for it."""
-    text = Path(importlib.util.find_spec(script).origin).read_text(encoding="utf-8")
-    return ast.get_docstring(ast.parse(text)).partition("\n")[0]
+    spec = importlib.util.find_spec(script)
+    if spec is None or spec.origin is None:
+        raise ModuleNotFoundError(script)
+    said = ast.get_docstring(ast.parse(Path(spec.origin).read_text(encoding="utf-8")))
+    return (said or "").partition("\n")[0]
 
 
 def usage() -> str:

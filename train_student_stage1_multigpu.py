@@ -87,8 +87,10 @@ def main(args: argparse.Namespace) -> None:
     # Plan
     processes = start_processes(args.device)
     plan = settle(args, processes, stage=1)
-    if plan.distillation.seconds:
+    if plan.origin.seconds:
         plan = spend_seconds(plan, processes)
+    search = plan.search
+    assert search is not None  # in this stage there is one
 
     # Data and run folder
     loaders = planned_loaders(plan, processes)
@@ -98,12 +100,12 @@ def main(args: argparse.Namespace) -> None:
     teacher = planned_teacher(plan)
     torch.manual_seed(plan.seed)
     student = build_model(plan.model, **asdict(plan.network))
-    if plan.distillation.from_teacher:
+    if plan.origin.from_teacher:
         begin_with(student, teacher)
-    chooser = plan.search.first_masks(student, plan.distillation.budget.layers, plan.seed)
+    chooser = search.first_masks(student, plan.origin.budget.layers, plan.seed)
     task = make_task(plan, processes, student, teacher)
-    if plan.search.course.epochs:
-        task.search = plan.search.build(student, chooser)
+    if search.course.epochs:
+        task.search = search.build(student, chooser)
 
     # Training, and what it is worth on the test set
     train_and_report(__file__, plan, task, run, loaders)

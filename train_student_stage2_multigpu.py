@@ -21,12 +21,11 @@ import torch
 from helper import command_line
 from helper.processes import start_processes
 from models.own import add_code_option
-from models.restore import load_model
 from training.options import add_distillation_options, add_training_options
 from training.run_folder import RunFolder
 from training.settle import settle
 from training.sparse_momentum import add_sparse_options
-from training.stage import make_task, planned_loaders, planned_teacher, train_and_report
+from training.stage import make_task, planned_loaders, planned_student, planned_teacher, train_and_report
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -68,7 +67,7 @@ def main(args: argparse.Namespace) -> None:
     # Networks
     teacher = planned_teacher(plan)
     torch.manual_seed(plan.seed)
-    student, _ = load_model(plan.distillation.student_file)
+    student = planned_student(plan)
     task = make_task(plan, processes, student, teacher)
 
     # Training, and what it is worth on the test set

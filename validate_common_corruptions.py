@@ -18,6 +18,7 @@ import argparse
 from dataclasses import asdict
 from pathlib import Path
 from time import perf_counter
+from typing import Any
 
 from helper.script import run_script
 
@@ -34,10 +35,11 @@ from evaluation.evaluation import Evaluation
 from evaluation.examples import example_columns
 from evaluation.measurements import open_measurements
 from evaluation.options import add_corruption_options, add_evaluation_attack_options
-from evaluation.plan import MODES, EvaluationPlan, settle
+from evaluation.plan import EvaluationPlan
 from evaluation.recipe import training_recipe
 from evaluation.results import network_results
 from evaluation.self_checks import warnings_of
+from evaluation.settle import MODES, settle
 from helper import command_line
 from helper.command_line import add_run_options
 from helper.errors import UserError
@@ -121,7 +123,7 @@ def main(args: argparse.Namespace) -> None:
     evaluation = Evaluation(model, plan.branches, plan.data, *settings, seed=plan.seed, about=about)
     found = evaluation.self_checks()
     accuracy = evaluation.accuracy(plan.attacks, corrupted, plan.corruptions.names, plan.corruptions.severities)
-    undefined = []
+    undefined: list[str] = []
     if plan.baseline:
         errors, undefined = corruption_errors(accuracy, plan.baseline)
         accuracy |= errors
@@ -150,7 +152,7 @@ def main(args: argparse.Namespace) -> None:
         write_json(plan.folder / "results.json", results)
         replace_file(plan.folder / "results.csv", lambda file: file.write(results_csv(results).encode()))
         if results["relus"]["kept"] < results["relus"]["total"]:
-            masks = mask_arrays(model)
+            masks: dict[str, Any] = {**mask_arrays(model)}
             replace_file(plan.folder / MASKS, lambda file: np.savez_compressed(file, **masks))
         if plan.figures:
             save_figures(drawn(plan, results, model, source, corrupted, processes.device), plan.folder / "figures")

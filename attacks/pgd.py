@@ -5,11 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from attacks.ascent import ascend, check_pixels
+from attacks.ascent import ascend
 from attacks.attack import Attack, AttackSettings, Logits, Loss, Start
 
 
-def pgd(
+def signed_ascent(
     fn: Logits,
     x: Tensor,
     target: Tensor,
@@ -24,24 +24,8 @@ def pgd(
 
     x: (B, C, H, W) float32 in [0, 1]; fn: images -> logits; loss: (logits, target) -> (B,), one value per image, whose
     images must not influence each other (eval mode). random_start: uniform noise in [-1, 1) of x's shape
-    (`sample_noise`); None starts at x. Raises UserError where x leaves [0, 1].
+    (`sample_noise`); None starts at x. Never waits for the device.
     """
-    check_pixels(x)
-    return signed_ascent(fn, x, target, eps=eps, step_size=step_size, steps=steps, loss=loss, random_start=random_start)
-
-
-def signed_ascent(
-    fn: Logits,
-    x: Tensor,
-    target: Tensor,
-    *,
-    eps: float,
-    step_size: float,
-    steps: int,
-    loss: Loss,
-    random_start: Tensor | None = None,
-) -> Tensor:
-    """`pgd` without its check: never waits for the device."""
     # Rounding x - eps and x + eps once, here, keeps every iterate inside one fixed ball.
     lower, upper = (x - eps).clamp_(min=0), (x + eps).clamp_(max=1)
     start = x

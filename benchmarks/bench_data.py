@@ -16,7 +16,7 @@ machine that slows down slows all of them; an untimed turn comes first, and star
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 
 from helper.script import run_script
@@ -88,7 +88,7 @@ class OursInBatch:
     def __init__(self, images: Tensor, batch_size: int):
         self.images, self.batch_size = images, batch_size
 
-    def __iter__(self) -> Iterable[Tensor]:
+    def __iter__(self) -> Iterator[Tensor]:
         for indices in torch.arange(len(self.images)).split(self.batch_size):
             numbers = uniform(indices, PLACING + NUMBERS, 0)
             chosen = self.images[indices.to(self.images.device, non_blocking=True)]
@@ -116,7 +116,7 @@ def main(args: argparse.Namespace) -> None:
         )
 
     resident = torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous().to(device)
-    contestants = {
+    contestants: dict[str, Iterable[Tensor]] = {
         "torchvision": in_workers(Torchvisions()),
         "workers": in_workers(ours_per_image),
         "device": OursInBatch(resident, args.batch_size),

@@ -149,7 +149,7 @@ class Bench:
 
     def clean(self) -> dict:
         batches = self.batches(self.sizes.images)
-        calls = {
+        calls: dict[str, Callable[[], object]] = {
             "plain": partial(self.pass_plainly, batches),
             "ours": partial(self.evaluate, batches, clean_branches=[0]),
         }
@@ -158,7 +158,7 @@ class Bench:
     def attack(self) -> dict:
         batches = self.batches(self.sizes.attack_images)
         through = {"clean_branches": [], "attack_branches": [0], "attack": self.pgd}
-        calls = {
+        calls: dict[str, Callable[[], object]] = {
             "plain": partial(self.attack_plainly, batches),
             "ours": partial(self.evaluate, batches, **through),
         }
@@ -176,6 +176,7 @@ class Bench:
         np.save(folder / f"{CELL}.npy", np.tile(test.images, (len(SEVERITIES), 1, 1, 1)))
         np.save(folder / "labels.npy", np.tile(test.labels, len(SEVERITIES)))
         corrupted = open_corrupted_set(DATA, folder, test, [CELL], [severity])
+        assert corrupted is not None
 
         def read(workers: int | None) -> None:
             source = corrupted.source(CELL, severity)
@@ -186,7 +187,9 @@ class Bench:
 
     def corruptions(self) -> dict:
         images, frost = self.pixels[: self.sizes.corrupted_images], load_frost(None, SIZE)
-        calls = {name: partial(corrupt, images, name, self.sizes.severity, frost=frost) for name in CORRUPTIONS}
+        calls: dict[str, Callable[[], object]] = {
+            name: partial(corrupt, images, name, self.sizes.severity, frost=frost) for name in CORRUPTIONS
+        }
         found = self.take(calls, len(images))
         middle = medians(found["seconds"])
         # They are no rivals: in place of ratios the speed at which a table of them all is made.
@@ -215,7 +218,7 @@ def main(args: argparse.Namespace) -> None:
     machine = describe_machine(processes.device)
     print(f"{args.model}, {args.kept:.0%} of the ReLUs, batches of {args.batch_size}, medians of {args.repeats}")
     with TemporaryDirectory() as folder:
-        parts = {
+        parts: dict[str, Callable[[], dict]] = {
             "clean": bench.clean,
             "pgd": bench.attack,
             "cell": partial(bench.cell, Path(folder)),

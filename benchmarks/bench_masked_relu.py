@@ -24,6 +24,8 @@ import argparse
 import math
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
+from operator import itemgetter
 
 from helper.script import run_script
 
@@ -33,6 +35,7 @@ from torch import Tensor, nn
 from benchmarks.frame import add_timing_options, describe_machine, write_figures
 from benchmarks.turns import medians, speed_ratios, take_turns
 from helper import command_line
+from helper.placement import place_model
 from helper.processes import start_processes
 from models import ARCHITECTURES, build_model
 from models.layers import BranchNorm2d, MaskedReLU, relu_sites
@@ -111,7 +114,7 @@ def departures(dtype: torch.dtype, device: torch.device) -> dict[str, list[str]]
     mask = torch.tensor([True, False], device=device).expand(len(numbers), 1, 2)
     contestants = contestants_at(site_with(mask))
     expected = forward_and_backward(contestants["where"], x, torch.ones_like(x))
-    found = {}
+    found: dict[str, list[str]] = {}
     for name, contestant in contestants.items():
         if name == REFERENCE:
             continue
@@ -132,7 +135,8 @@ def departures(dtype: torch.dtype, device: torch.device) -> dict[str, list[str]]
 def site_with(mask: Tensor) -> MaskedReLU:
     """`mask`: bool (C, H, W), laid out channels last as the floor is."""
     site = MaskedReLU().to(mask.device)
-    site.map_shape = tuple(mask.shape)
+    channels, height, width = mask.shape
+    site.map_shape = (channels, height, width)
     site.set_mask(mask[None].contiguous(memory_format=torch.channels_last)[0])
     return site
 
@@ -141,10 +145,15 @@ def saved_bytes(function: Callable[[Tensor], Tensor], site: MaskedReLU, x: Tenso
     """What convolution -> norm -> `function` -> convolution saves for backward beside parameters, buffers and x."""
     channels = x.shape[1]
     layers = (nn.Conv2d(channels, channels, 3, padding=1, bias=False) for _ in range(2))
-    first, second = (layer.to(x.device, x.dtype, memory_format=torch.channels_last) for layer in layers)
+    first, second = (place_model(layer, x.device).to(x.dtype) for layer in layers)
     norm = BranchNorm2d(channels, 1).to(x.device)
     kept: list[Tensor] = []
-    with torch.autograd.graph.saved_tensors_hooks(lambda tensor: kept.append(tensor) or tensor, lambda tensor: tensor):
+
+    def keep(tensor: Tensor) -> Tensor:
+        kept.append(tensor)
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
         out = second(function(norm(first(x))))
     there = [x, out]
     for module in (first, second, norm, site):
@@ -174,7 +183,8 @@ def measure(
         for _ in range(2)
     )
     contestants = contestants_at(site)
-    cell = {"saved_bytes": {name: saved_bytes(function, site, x) for name, function in contestants.items()}}
+    saved = {name: saved_bytes(function, site, x) for name, function in contestants.items()}
+    cell: dict[str, dict] = {"saved_bytes": saved}
 
     def inference(function: Callable[[Tensor], Tensor]) -> None:
         with torch.no_grad():
@@ -198,13 +208,16 @@ def measure(
 def of_the_network(cells: dict[str, dict], counts: dict[str, int]) -> dict:
     """Medians and bytes of `cells` summed over all sites: {pass: {'median', 'times_relu'}, 'saved_bytes'}."""
 
+    def median_of(which: str, cell: dict) -> dict[str, float]:
+        return cell[which]["median"]
+
     def total(pick: Callable[[dict], dict[str, float]]) -> dict[str, float]:
         names = pick(next(iter(cells.values())))
         return {name: sum(count * pick(cells[shape])[name] for shape, count in counts.items()) for name in names}
 
-    summed = {"saved_bytes": total(lambda cell: cell["saved_bytes"])}
+    summed: dict[str, dict] = {"saved_bytes": total(itemgetter("saved_bytes"))}
     for name in PASSES:
-        middle = total(lambda cell, name=name: cell[name]["median"])
+        middle = total(partial(median_of, name))
         summed[name] = {"median": middle, "times_relu": speed_ratios(middle, REFERENCE)}
     return summed
 

@@ -14,7 +14,7 @@ import argparse
 from dataclasses import replace
 from pathlib import Path
 
-from helper.machine import available_cores
+from helper.machine import available_cores, this_machine
 from helper.script import run_script
 
 import torch
@@ -33,7 +33,6 @@ from private_inference.costs.measurement import (
     first_images,
     images_to_try,
     load_subject,
-    this_machine,
 )
 from private_inference.engine.cost import Costs
 from private_inference.engine.parties import ENGINE_PYTHON, check_engine
@@ -93,10 +92,10 @@ def main(args: argparse.Namespace) -> None:
                 images, labels, _ = first_images(subject.data, 2 * settings.batch, args.data_root, download=False)
                 record = Bench(ENGINE_PYTHON, settings, network).measure(program, images, labels)
                 costs = Costs.from_json(record["costs"])
-                warm, once = costs.total("warm"), costs.set_up
+                warm, set_up = costs.total("warm"), costs.set_up
                 agreed = f"{record['agreement']['same_class']}/{record['agreement']['images']}"
                 size = f"{warm.bytes / 1e6:.2f}", f"{costs.part('relu', 'warm').bytes / 1e6:.2f}"
-                seconds = f"{once.seconds:.1f}" if once else "-", f"{warm.seconds:.2f}"
+                seconds = f"{set_up.seconds:.1f}" if set_up else "-", f"{warm.seconds:.2f}"
                 rows.append([protocol, link, use, *size, f"{warm.rounds:.1f}", *seconds, agreed])
                 found.append({"protocol": protocol, "link": link, "use": use, **record})
                 print(table(rows[:1] + rows[-1:]), flush=True)

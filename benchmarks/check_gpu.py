@@ -15,6 +15,7 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from time import perf_counter
 
 from helper.script import run_script
 
@@ -22,7 +23,7 @@ import torch
 
 from benchmarks import bench_train
 from benchmarks.frame import describe_machine
-from benchmarks.training_ladder import LADDER
+from benchmarks.training_ladder import LADDER, Bench, make_batches
 from helper import command_line
 from helper.errors import UserError
 from helper.processes import start_processes
@@ -76,8 +77,10 @@ def main(args: argparse.Namespace) -> None:
     rows, wrong = [HEAD, ["tests", said, "", "", ""]], [] if passed else ["tests fail"]
     try:
         settings = bench_train.parse_args(SHORT.split())
-        rates = bench_train.matrix_rates(settings, processes.device)
-        figures = bench_train.measure_stage(STAGE, settings, processes, LADDER, rates)
+        rates = bench_train.matrix_rates(settings.repeats, perf_counter, processes.device)
+        sizes = {"model": settings.model, "kept": settings.kept, "steps": settings.steps}
+        bench = Bench(STAGE, processes, make_batches(settings.batch_size, processes), **sizes)
+        figures = bench_train.measure_stage(bench, settings.batch_size, settings.repeats, perf_counter, LADDER, rates)
         rows += ladder_rows(figures)
         if apart(figures) > APART:
             wrong.append("the recorded step is not the plain one")

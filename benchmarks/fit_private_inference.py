@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -28,13 +29,13 @@ from helper.text import table
 from private_inference.costs.estimate import CONSTANTS, load_constants, rough_costs, sized_steps
 from private_inference.costs.measurement import load_subject
 from private_inference.costs.tables import read_costs
-from private_inference.engine.cost import Costs, total
+from private_inference.engine.cost import Cost, Costs, total
 from private_inference.engine.protocols import EngineSettings
 from private_inference.program.comparison import with_given_bits
 from private_inference.program.steps import Program
 
 # What a group's bytes, rounds and seconds may grow with.
-GROWS_WITH = {
+GROWS_WITH: dict[str, Mapping[str, tuple[str, ...]]] = {
     "linear": {
         "upload": ("encrypted_up", "answer_up", "opened", "outputs"),
         "download": ("encrypted_down", "answer_down", "opened", "outputs"),
@@ -58,6 +59,8 @@ GROWS_WITH = {
     "average_pool": dict.fromkeys(("upload", "download", "seconds"), ("step", "outputs")) | {"rounds": ("step",)},
     "correlations": dict.fromkeys(("upload", "download"), ("comparisons",)),
 }
+
+Equation = tuple[Mapping[str, float], Cost]
 
 NEGLIGIBLE = 1e-6  # share of the largest cost that a term never exceeds: rounding of the fit
 
@@ -96,7 +99,8 @@ class Measured:
 
 def read_measured(paths: list[Path]) -> tuple[dict, dict[str, list[Measured]]]:
     """(the machine, what was measured by protocol). Raises UserError for what was not measured on one machine."""
-    found, machines = defaultdict(list), []
+    found: dict[str, list[Measured]] = defaultdict(list)
+    machines: list[dict] = []
     for path in paths:
         results = read_costs(path)
         if results["link"]["kind"] != "loopback":
@@ -121,14 +125,14 @@ def read_measured(paths: list[Path]) -> tuple[dict, dict[str, list[Measured]]]:
     return machines[0], found
 
 
-def equations(measured: list[Measured]) -> dict[str, list]:
+def equations(measured: list[Measured]) -> dict[str, list[Equation]]:
     """{group of steps: [(what the step's cost grows with, its cost)]}"""
-    found = defaultdict(list)
+    found: dict[str, list[Equation]] = defaultdict(list)
     for one in measured:
         sized = sized_steps(one.program, one.settings)
         for (_, group, grows), cost in zip(sized, one.costs.steps, strict=False):
             found[group].append((grows, cost.at("warm")))
-        every = {"comparisons": sum(step.comparisons for step in one.costs.steps)}
+        every: dict[str, float] = {"comparisons": sum(step.comparisons for step in one.costs.steps)}
         ahead = total(step.at("warm") for step in one.costs.steps if step.kind == "correlations")
         found["output"].append(({"step": 1 / one.settings.batch, "image": 1}, one.costs.steps[len(sized)].at("warm")))
         if one.settings.protocol == "cheetah":
@@ -147,7 +151,7 @@ def fitted(measured: list[Measured]) -> dict:
             constants.setdefault(group, {})[what] = {
                 name: float(f"{value:.5g}") for name, value in found.items() if value
             }
-    once = defaultdict(list)
+    once: dict[str, list[Cost]] = defaultdict(list)
     for one in measured:
         if one.costs.set_up and one.settings.set_up:
             once[one.settings.set_up].append(one.costs.set_up)

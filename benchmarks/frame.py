@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-from helper.machine import available_cores, processor_name, versions
+from helper.machine import available_cores, this_machine, versions
 
 import torch
 
@@ -34,8 +35,8 @@ def add_timing_options(
 def describe_machine(device: torch.device) -> dict:
     """What the figures were measured on, also printed."""
     machine = {
-        "cpu": processor_name(),
-        "cores": available_cores(),
+        **this_machine(),
+        "available_cores": available_cores(),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
         "threads": torch.get_num_threads(),
         **versions(),
@@ -44,7 +45,7 @@ def describe_machine(device: torch.device) -> dict:
     return machine
 
 
-def write_figures(options: Mapping[str, object], machine: dict, figures: dict) -> None:
+def write_figures(options: Mapping[str, Any], machine: dict, figures: dict) -> None:
     """Into the file of the option `out`, where it is given, with the other options."""
     if out := options["out"]:
         settings = {key: value for key, value in options.items() if key != "out"}

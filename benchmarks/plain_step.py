@@ -23,6 +23,7 @@ from masks.watching import site_maps
 from models.layers import Network, use_branch
 
 CLEAN_BRANCH, ADV_BRANCH = 0, 1
+Answer = tuple[Tensor, list[Tensor], dict[str, Tensor]]  # logits, features, maps at the ReLU sites
 
 
 class PlainStep:
@@ -46,7 +47,8 @@ class PlainStep:
         half = len(batch["label"]) // 2
         clean, aug, attacked = batch["clean"][:half], batch["aug"][:half], batch["clean"][half:]
         labels, attacked_labels = batch["label"][:half], batch["label"][half:]
-        taught, attacked_target = None, attacked_labels
+        taught: Answer | None = None
+        attacked_target = attacked_labels
         if self.teacher:
             taught, attacked_target = self.ask_teacher(clean), self.ask_teacher(attacked)[0]
         adv = self.attack_images(attacked, attacked_target, batch["index"][half:])
@@ -54,7 +56,7 @@ class PlainStep:
         self.student.train()
         with site_maps(self.student, before_relu=True) as maps:
             answers = {"clean": self.forward(clean, CLEAN_BRANCH)}
-        if self.stage == 1:
+        if taught and self.stage == 1:
             for name, own in maps.items():
                 self.sums[name] = self.sums.get(name, 0) + (taught[2][name] - own).abs().sum(0)
         maps.clear()
@@ -71,7 +73,8 @@ class PlainStep:
             return self.student.forward_features(images)
 
     @torch.no_grad()
-    def ask_teacher(self, images: Tensor) -> tuple[Tensor, list[Tensor], dict[str, Tensor]]:
+    def ask_teacher(self, images: Tensor) -> Answer:
+        assert self.teacher is not None
         with site_maps(self.teacher) as maps, use_branch(self.teacher, CLEAN_BRANCH):
             return *self.teacher.forward_features(images), maps
 
@@ -88,20 +91,30 @@ class PlainStep:
                 kl_divergence(logits, target, weights.temperature).sum().backward()
             else:
                 cross_entropy_per_image(logits, target).sum().backward()
+            assert x_adv.grad is not None
             x_adv = (x_adv + attack.step_size * x_adv.grad.sign()).clamp(lower, upper)
         self.student.requires_grad_(True)
         return x_adv.detach()
 
-    def loss(self, answers, labels, attacked_labels, taught, attacked_target, aug: Tensor) -> Tensor:
+    def loss(
+        self,
+        answers: Mapping[str, tuple[Tensor, list[Tensor]]],
+        labels: Tensor,
+        attacked_labels: Tensor,
+        taught: Answer | None,
+        attacked_target: Tensor,
+        aug: Tensor,
+    ) -> Tensor:
         weights = Weights()
         of_view = {"clean": labels, "aug": labels, "adv": attacked_labels}
-        entropy = sum(F.cross_entropy(answers[view][0], of_view[view]) for view in of_view) / 3
-        if self.stage == 0:
+        entropy = torch.stack([F.cross_entropy(answers[view][0], of_view[view]) for view in of_view]).mean()
+        if taught is None:
             return entropy
         of_view = {"clean": taught[0], "aug": taught[0], "adv": attacked_target}
         divergences = [kl_divergence(answers[view][0], of_view[view], weights.temperature).mean() for view in of_view]
-        loss = weights.gamma * entropy + weights.alpha * sum(divergences) / 3
+        loss = weights.gamma * entropy + weights.alpha * torch.stack(divergences).mean()
         if self.stage == 2:
             maps = {"clean": taught[1], "aug": self.ask_teacher(aug)[1]}
-            loss += ATTENTION.weight.default * sum(attention_loss(answers[view][1], maps[view]) for view in maps) / 2
+            attention = torch.stack([attention_loss(answers[view][1], maps[view]) for view in maps]).mean()
+            loss = loss + ATTENTION.weight.default * attention
         return loss

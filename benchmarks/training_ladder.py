@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 from time import perf_counter
+from typing import Any
 
 import numpy as np
 import torch
@@ -111,7 +112,7 @@ class Contestant:
 
     line: Line
     step: Callable[[], Tensor | None]
-    read_loss: Callable[[Tensor | None], float]
+    read_loss: Callable[[Any], float]  # of what a step returned
     precision: Callable[[], AbstractContextManager]
     mean_loss: Callable[[], float | None] = lambda: None
     figures: dict = field(default_factory=dict)

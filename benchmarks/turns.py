@@ -21,7 +21,7 @@ def take_turns(
     `rehearse`: an untimed call goes before every timed one, for calls so short that caches and the allocator, as the
     contestant before has left them, decide between equals.
     """
-    seconds = {name: [] for name in contestants}
+    seconds: dict[str, list[float]] = {name: [] for name in contestants}
     for repeat in range(repeats + 1):
         for name, call in contestants.items():
             if rehearse:

@@ -10,6 +10,7 @@ import os
 import signal
 import threading
 from collections.abc import Iterator
+from typing import Generic, TypeVar
 
 import numpy as np
 import torch
@@ -97,7 +98,10 @@ class ShardedEval(Sampler[list[int]]):
                 yield rows
 
 
-class Loader(DataLoader):
+Batches = TypeVar("Batches", ShardedBatches, ShardedEval)
+
+
+class Loader(DataLoader, Generic[Batches]):
     """A DataLoader that leaves torch's global random state alone, and whose workers outlive a signal to stop.
 
     Resuming would otherwise depend on how often a loader was iterated before. A Ctrl-C, or a job's SIGTERM, reaches the
@@ -105,7 +109,9 @@ class Loader(DataLoader):
     does.
     """
 
-    def __init__(self, views: Dataset, batch_sampler: ShardedBatches | ShardedEval, workers: int, pin_memory: bool):
+    batch_sampler: Batches
+
+    def __init__(self, views: Dataset, batch_sampler: Batches, workers: int, pin_memory: bool):
         super().__init__(
             views,
             batch_sampler=batch_sampler,

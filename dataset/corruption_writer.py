@@ -24,7 +24,7 @@ from PIL import Image
 from dataset.corrupted_sets import MANIFEST, MANIFEST_SCHEMA, MANIFEST_SETTINGS, jpeg_bytes, read_manifest
 from dataset.corruptions import corrupt
 from dataset.corruptions.frost import Frost
-from dataset.source import FileSource
+from dataset.source import FileSource, ImageSource
 from helper.errors import UserError
 from helper.files import Kind, file_digest, lock_file, read_bytes, replace_file
 
@@ -156,8 +156,9 @@ def label_array(labels: np.ndarray, repeats: int, classes: int) -> np.ndarray:
     return np.tile(labels.astype(np.uint8 if classes <= 255 else np.int64), repeats)
 
 
-def file_names(source: FileSource) -> list[str]:
-    """'<class>/<file name>' of every image. Raises UserError where two have the same."""
+def file_names(source: ImageSource) -> list[str]:
+    """'<class>/<file name>' of every image of a source of files. Raises UserError where two have the same."""
+    assert isinstance(source, FileSource)
     images = zip(source.paths, source.labels, strict=True)
     names = [f"{source.classes[label]}/{Path(path).name}" for path, label in images]
     if len(set(names)) < len(names):

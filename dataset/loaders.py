@@ -7,6 +7,7 @@ the number of processes, or on whether the run was interrupted.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NotRequired, TypedDict
 
 import numpy as np
 import torch
@@ -27,13 +28,20 @@ AUGMENTATIONS = ("none", "augmix")
 CLEAN, AUG = 1, 2
 
 
-class TrainViews(Dataset):
-    """(epoch, position in `indices`) -> dict of
+class Sample(TypedDict):
+    """Of one image: views float32 (3, S, S) in [0, 1], its label, and its place in the source."""
 
-    clean   float32 (3, S, S) in [0, 1]: random crop, and flip where the data set allows it
-    aug     the same for another crop and flip, then AugMix; only with `augment` 'augmix'
-    label   int
-    index   int, the place of the image in `source`
+    clean: Tensor
+    aug: NotRequired[Tensor]
+    label: int
+    index: int
+
+
+class TrainViews(Dataset):
+    """(epoch, position in `indices`) -> sample
+
+    `clean` has a random crop, and a flip where the data set allows it; `aug` another crop and flip, then AugMix, only
+    with `augment` 'augmix'.
 
     Without `crop_flip` the clean view is the plain image, for tests and exact comparisons.
     """
@@ -59,15 +67,19 @@ class TrainViews(Dataset):
     def __len__(self) -> int:
         return len(self.indices)
 
-    def __getitem__(self, key: tuple[int, int]) -> dict[str, Tensor | int]:
+    def __getitem__(self, key: tuple[int, int]) -> Sample:
         epoch, position = key
         index = int(self.indices[position])
         image = self.source.image(index)
-        sample = {"clean": to_tensor(np.asarray(self.cut(image, self.generator(epoch, index, CLEAN))))}
+        sample: Sample = {
+            "clean": to_tensor(np.asarray(self.cut(image, self.generator(epoch, index, CLEAN)))),
+            "label": int(self.source.labels[index]),
+            "index": index,
+        }
         if self.augment == "augmix":
             rng = self.generator(epoch, index, AUG)
             sample["aug"] = to_tensor(augmix(self.cut(image, rng), rng))
-        return {**sample, "label": int(self.source.labels[index]), "index": index}
+        return sample
 
     def generator(self, epoch: int, index: int, view: int) -> np.random.Generator:
         return np.random.default_rng((self.seed, epoch, index, view))
@@ -81,7 +93,7 @@ class TrainViews(Dataset):
 
 
 class EvalViews(Dataset):
-    """Position in `indices` (None: all of `source`) -> dict of clean, label and index as in TrainViews; no chance."""
+    """Position in `indices` (None: all of `source`) -> sample without `aug`; no chance."""
 
     def __init__(self, source: ImageSource, spec: DatasetSpec, indices: Sequence[int] | np.ndarray | None = None):
         self.source = source
@@ -91,10 +103,10 @@ class EvalViews(Dataset):
     def __len__(self) -> int:
         return len(self.indices)
 
-    def __getitem__(self, position: int) -> dict[str, Tensor | int]:
+    def __getitem__(self, position: int) -> Sample:
         return self.__getitems__([position])[0]
 
-    def __getitems__(self, positions: Sequence[int]) -> list[dict[str, Tensor | int]]:
+    def __getitems__(self, positions: Sequence[int]) -> list[Sample]:
         """A whole batch, which is what a DataLoader asks for where it may."""
         indices = self.indices[list(positions)].tolist()
         return [
@@ -131,7 +143,7 @@ def train_loader(
     limit: int | None = None,
     workers: int = 0,
     pin_memory: bool = False,
-) -> Loader:
+) -> Loader[ShardedBatches]:
     """Batches of TrainViews: dict of stacked tensors, label and index int64 (B,).
 
     Call `loader.batch_sampler.set_epoch(epoch, first_batch)` before each epoch. `batch_size` is the global one.
@@ -152,7 +164,7 @@ def eval_loader(
     whole_batches: bool = False,
     workers: int = 0,
     pin_memory: bool = False,
-) -> Loader:
+) -> Loader[ShardedEval]:
     """Batches of EvalViews: dict of stacked tensors, label and index int64 (B,)."""
     views = EvalViews(source, spec, indices)
     batches = ShardedEval(len(views), batch_size, rank, world, limit, whole_batches)

@@ -11,7 +11,7 @@ from distiller_zoo.loss import Loss, Option, Output
 from distiller_zoo.modes import LABELS, Term
 
 
-class AdversarialCrossEntropy(Loss):
+class AdversarialCrossEntropy(Loss[Tensor]):
     name = "advce"
     summary = "adv_weight times the cross-entropy of the adversarial view, beside what the mode has"
     tokens: ClassVar = {"advce": "adv"}

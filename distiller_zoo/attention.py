@@ -28,7 +28,7 @@ def attention_loss(features: Sequence[Tensor], target_features: Sequence[Tensor]
     return torch.stack(distances).sum()
 
 
-class AttentionTransfer(Loss):
+class AttentionTransfer(Loss[Output]):
     name = "at"
     summary = "beta times the mean of the attention transfer of the views named: clean, AugMix, adversarial"
     tokens: ClassVar = {"attn": "clean", "augattn": "aug", "advattn": "adv"}

@@ -12,7 +12,7 @@ from distiller_zoo.loss import Loss, Output
 from distiller_zoo.modes import LABELS, Mode, Term, Weights, mean_ce, scaled
 
 
-class CrossEntropy(Loss):
+class CrossEntropy(Loss[Tensor]):
     name = "ce"
     summary = "gamma mean CE + alpha times what the mode distils"
     tokens: ClassVar = {"ce": None}

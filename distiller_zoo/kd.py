@@ -19,7 +19,7 @@ def kl_divergence(logits: Tensor, target_logits: Tensor, temperature: float) -> 
     return F.kl_div(log_p, log_q, reduction="none", log_target=True).sum(1) * temperature**2
 
 
-class Divergence(Loss):
+class Divergence(Loss[Output]):
     name = "kl"
     summary = "the divergence from the target's softened probabilities"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from tqdm import tqdm
 
 from attacks.attack import AttackSettings
@@ -14,11 +14,11 @@ from helper.errors import UserError
 from helper.placement import to_device
 from helper.precision import full_precision
 from helper.processes import Processes, bar_options, sum_over_processes
-from models.layers import Network, use_branch
+from models.layers import use_branch
 
 
 def evaluate(
-    model: Network,
+    model: nn.Module,
     loader: Iterable[dict[str, Tensor]],
     processes: Processes,
     *,
@@ -38,23 +38,23 @@ def evaluate(
     correct = {("CA", branch): torch.zeros((), dtype=torch.int64, device=device) for branch in clean_branches}
     if attack:
         correct |= {("AdvA", branch): torch.zeros((), dtype=torch.int64, device=device) for branch in attack_branches}
-    images = torch.zeros((), dtype=torch.int64, device=device)
+    seen = torch.zeros((), dtype=torch.int64, device=device)
     with full_precision(), tqdm(loader, desc=description, unit="batch", **bar_options(processes)) as bar:
         for batch in to_device(bar, device):
             x, labels = batch["clean"], batch["label"]
-            images += len(labels)
+            seen += len(labels)
             for (metric, branch), hits in correct.items():
-                if metric == "AdvA":
+                if attack and metric == "AdvA":
                     right = withstands(model, branch, x, labels, attack, batch["index"], seed)
                 else:
                     with torch.no_grad(), use_branch(model, branch):
                         right = model(x).argmax(1) == labels
                 hits += right.sum()
     model.train(was_training)
-    images, *hits = (int(value) for value in sum_over_processes([images, *correct.values()]))
+    images, *found = (int(value) for value in sum_over_processes([seen, *correct.values()]))
     if not images:
         raise UserError("there is not one image to evaluate on")
-    result = {"images": images, "CA": {}, "AdvA": {}}
-    for (metric, branch), hit in zip(correct, hits, strict=True):
-        result[metric][str(branch)] = 100 * hit / images
-    return result
+    shares: dict[str, dict[str, float]] = {"CA": {}, "AdvA": {}}
+    for (metric, branch), hit in zip(correct, found, strict=True):
+        shares[metric][str(branch)] = 100 * hit / images
+    return {"images": images, **shares}

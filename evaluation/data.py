@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from dataset import DatasetSpec, ImageSource, Subset, heldout_split, load_dataset
-from dataset.batches import Loader
+from dataset.batches import Loader, ShardedEval
 from dataset.corrupted_sets import CorruptedSet, GeneratedSet, open_corrupted_set
 from dataset.corruptions import IMAGE_SIZES
 from dataset.corruptions.frost import load_frost
@@ -59,7 +59,7 @@ def evaluation_loader(
     indices: np.ndarray | None = None,
     whole_batches: bool = False,
     workers: int | None = None,
-) -> Loader:
+) -> Loader[ShardedEval]:
     """All images of `source`, or those at `indices`, shared by the processes, in order and without augmentation.
 
     `workers`: None for --num_workers.

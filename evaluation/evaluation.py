@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from statistics import mean
 
+from torch import nn
 from tqdm import tqdm
 
 from attacks.attack import AttackSettings
@@ -21,7 +22,6 @@ from evaluation.parts import evaluate_parts
 from evaluation.plan import main_attack
 from evaluation.self_checks import inspect
 from helper.processes import Processes, bar_options
-from models.layers import Network
 from reporting.tables import counted
 
 
@@ -33,7 +33,7 @@ class Evaluation:
 
     def __init__(
         self,
-        model: Network,
+        model: nn.Module,
         branches: Sequence[int],
         spec: DatasetSpec,
         source: ImageSource,
@@ -65,9 +65,9 @@ class Evaluation:
         and 'NPA', the mean over the whole benchmark, where all of it was measured.
         """
         accuracy = self.clean()
-        if attacks:
+        if main := main_attack(attacks):
             accuracy["attacks"] = {attack.name: self.attack(attack) for attack in attacks}
-            accuracy["AdvA"] = accuracy["attacks"][main_attack(attacks).name]
+            accuracy["AdvA"] = accuracy["attacks"][main.name]
         if corrupted:
             accuracy["severities"] = list(severities)
             accuracy["corruptions"] = self.corruptions(corrupted, names, severities)
@@ -101,25 +101,30 @@ class Evaluation:
         if whole_batches:
             settings["batch_size"] = self.settings.batch_size  # its random numbers are those of a batch
         load = partial(self.load, self.source, whole_batches=whole_batches)
-        accuracy = {}
+
+        def at_once(branch: int, title: str) -> dict:
+            return self.evaluate(load(), clean_branches=[], attack_branches=[branch], attack=attack, description=title)
+
+        def in_parts(branch: int, title: str, known: dict, keep: Callable[[dict], None]) -> dict:
+            return evaluate_parts(
+                self.model,
+                branch,
+                load(),
+                self.processes,
+                attack=attack,
+                seed=self.seed,
+                description=title,
+                known=known,
+                keep=keep,
+            )
+
+        accuracy: dict[str, float] = {}
         for branch in self.branches:
-            common = {"attack": attack, "description": f"{attack.name} on branch {branch}"}
+            title = f"{attack.name} on branch {branch}"
             if attack.entry.parts:
-                found = self.measured.take_in_parts(
-                    common["description"],
-                    lambda known, keep, branch=branch, common=common: evaluate_parts(
-                        self.model, branch, load(), self.processes, seed=self.seed, known=known, keep=keep, **common
-                    ),
-                    **settings,
-                )
+                found = self.measured.take_in_parts(title, partial(in_parts, branch, title), **settings)
             else:
-                found = self.measured.take(
-                    common["description"],
-                    lambda branch=branch, common=common: self.evaluate(
-                        load(), clean_branches=[], attack_branches=[branch], **common
-                    ),
-                    **settings,
-                )
+                found = self.measured.take(title, partial(at_once, branch, title), **settings)
             accuracy |= found["AdvA"]
         return accuracy
 
@@ -131,7 +136,14 @@ class Evaluation:
         load = partial(evaluation_loader, self.settings, replace(self.spec, any_size=False), self.processes)
         if corrupted.in_memory:
             load = partial(load, workers=0)  # to start workers 75 times takes longer than to read arrays
-        table = {str(branch): {name: [] for name in names} for branch in self.branches}
+
+        def measure(name: str, severity: int, cell: str) -> dict:
+            images = load(corrupted.source(name, severity))
+            return self.evaluate(images, clean_branches=self.branches, description=cell)
+
+        table: dict[str, dict[str, list[float]]] = {
+            str(branch): {name: [] for name in names} for branch in self.branches
+        }
         cells = [(name, severity) for name in names for severity in severities]
         with tqdm(cells, desc="corruptions", unit="cell", **bar_options(self.processes)) as bar:
             for name, severity in bar:
@@ -139,9 +151,7 @@ class Evaluation:
                 bar.set_postfix_str(cell, refresh=False)
                 found = self.measured.take(
                     cell,
-                    lambda name=name, severity=severity, cell=cell: self.evaluate(
-                        load(corrupted.source(name, severity)), clean_branches=self.branches, description=cell
-                    ),
+                    partial(measure, name, severity, cell),
                     **self.images,
                     corrupted=corrupted.identity(name, severity),
                 )

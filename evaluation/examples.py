@@ -74,13 +74,13 @@ def example_columns(
                 noise = partial(sample_noise, torch.as_tensor(indices, device=device), clean.shape[1:], seed, 0)
                 x_adv = attack(model, clean, labels, loss=cross_entropy_per_image, random_start=noise)
             add(attack.entry.title, "adv", x_adv)
-        for name, severity in CORRUPTED if corrupted else ():
-            if name in corruptions and severity in corrupted.severities:
+        for name, severity in CORRUPTED:
+            if corrupted and name in corruptions and severity in corrupted.severities:
                 found = corrupted.source(name, severity)
                 if np.array_equal(found.labels, source.labels):  # it is in the order of `source`
-                    pictures = [to_tensor(np.asarray(picture)) for picture in found.batch(indices)]
+                    images = [to_tensor(np.asarray(picture)) for picture in found.batch(indices)]
                     title = f"{corruption_title(name, {})}\nseverity {severity}"
-                    add(title, "clean", torch.stack(pictures).to(device))
+                    add(title, "clean", torch.stack(images).to(device))
     return [class_name(source, label) for label in source.labels[indices]], columns
 
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from helper.errors import UserError
 from helper.precision import full_precision
-from models.layers import BranchNorm2d, Network
+from models.layers import BranchNorm2d, Network, TrackedBatchNorm2d
 from models.restore import KEPT_DATA, checkpoint_branches, describe_model
 
 # What of a checkpoint says what its network is and how it was trained; the rest is the state of a training run.
@@ -32,13 +32,13 @@ def interpolate(network: Network, t: float) -> Network:
     single.spec = replace(network.spec, branches=1)
     for norm in single.modules():
         if isinstance(norm, BranchNorm2d):
-            norm.branches = nn.ModuleList([_blend(norm.branches[0], norm.branches[-1], t)])
+            norm.branches = nn.ModuleList([_blend(norm.branch(0), norm.branch(-1), t)])
             norm.route = ((None, 0),)
     return single
 
 
 @torch.no_grad()
-def _blend(first: nn.BatchNorm2d, last: nn.BatchNorm2d, t: float) -> nn.BatchNorm2d:
+def _blend(first: TrackedBatchNorm2d, last: TrackedBatchNorm2d, t: float) -> TrackedBatchNorm2d:
     for mine, other in (
         (first.weight, last.weight),
         (first.bias, last.bias),

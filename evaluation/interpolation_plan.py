@@ -1,24 +1,16 @@
-"""What an interpolation between branches will look for, decided before. `settle` makes the plan from the options."""
+"""What an interpolation between branches will look for, decided before: `evaluation.settle_interpolation` does it."""
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
 
 from attacks.attack import AttackSettings
 from dataset import DatasetSpec
-from dataset.options import DataSettings, data_settings
+from dataset.options import DataSettings
 from evaluation.data import Corruptions
-from evaluation.interpolation import check_branches
-from evaluation.options import evaluation_attacks
-from evaluation.plan import folder_of, resumed_file, settle_corruptions
-from helper.errors import UserError
-from helper.run_folder import plain_arguments
 from helper.zoo import in_zoo
-from models.restore import checkpoint_data
 
 
 @dataclass(frozen=True)
@@ -49,7 +41,7 @@ class InterpolationPlan:
 
     @property
     def suffix(self) -> str:
-        return _suffix(estimated=self.estimate_images is not None)
+        return suffix_of(estimated=self.estimate_images is not None)
 
     def file(self, t: float) -> Path:
         """Of the one-branch checkpoint at `t`."""
@@ -74,46 +66,5 @@ class InterpolationPlan:
         return []
 
 
-def settle(args: argparse.Namespace, checkpoint: dict) -> InterpolationPlan:
-    """The plan for `checkpoint`, read from args.checkpoint, with the options `args`, which stay as they are.
-
-    Raises UserError for options that contradict the checkpoint, and for a file that must not be written.
-    """
-    check_options(args, checkpoint)
-    corruptions = settle_corruptions(args)
-    estimated = args.statistics == "estimate"
-    # The point of a single --t does not replace a curve.
-    single = "" if args.t is None else f"_t{args.t:g}"
-    more = f"{single}{_suffix(estimated=estimated)}"
-    chosen = {"corruptions": list(corruptions.names), "severities": list(corruptions.severities)}
-    return InterpolationPlan(
-        checkpoint=args.checkpoint,
-        data=checkpoint_data(checkpoint, args.checkpoint, args.dataset),
-        images=data_settings(args),
-        weight=args.weight,
-        t=args.t,
-        grid=args.grid,
-        estimate_images=args.estimate_images if estimated else None,
-        attack=evaluation_attacks(args)[-1],
-        attack_images=args.attack_images,
-        corruptions=corruptions,
-        corrupt_images=args.corrupt_images,
-        folder=folder_of(args, "interpolation", args.checkpoint, more),
-        out=args.out,
-        resume=resumed_file(args),
-        seed=args.seed,
-        record=MappingProxyType(plain_arguments({**vars(args), **chosen})),
-    )
-
-
-def check_options(args: argparse.Namespace, checkpoint: dict) -> None:
-    """Raise UserError for options that contradict the checkpoint, and for a file that must not be written."""
-    check_branches(checkpoint, args.checkpoint)
-    if args.grid < 2:
-        raise UserError("--grid 1: 2 or more values of t; --t takes a single one")
-    if args.out and (args.out.is_dir() or args.out.resolve() == args.checkpoint.resolve()):
-        raise UserError(f"--out {args.out}: name another file, which the one-branch checkpoint may have for itself")
-
-
-def _suffix(*, estimated: bool) -> str:
+def suffix_of(*, estimated: bool) -> str:
     return "_estimated" if estimated else ""

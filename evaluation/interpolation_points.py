@@ -32,10 +32,10 @@ class Points:
             Subset(judged, evenly_spaced(np.arange(len(judged)), count))
             for count in (plan.attack_images, plan.corrupt_images)
         )
-        self.corrupted = None
+        self.corrupted: HeldSet | None = None
         if plan.corruptions.names and plan.data.image_size in IMAGE_SIZES:
             made, _ = find_corrupted(plan.corruptions, plan.images, plan.data, self.chosen, plan.seed)
-            self.corrupted = HeldSet(made)
+            self.corrupted = HeldSet(made) if made else None
         self.evaluation = partial(
             Evaluation, spec=plan.data, measured=measured, processes=processes, images=plan.images, seed=plan.seed
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from helper.errors import UserError
 from helper.files import file_digest, lock_folder, read_json, write_json
@@ -18,13 +19,15 @@ class Measurements:
     away. A file of other weights is begun anew, or with `must_match`, because the user named it, is an error.
     """
 
+    lock: object = None  # held for as long as there may be something to write
+
     def __init__(self, path: Path, digest: str, processes: Processes, *, must_match: bool = False):
         self.path, self.digest, self.processes = path, digest, processes
         content = on_main_process(partial(self._read, must_match))
         self.cells: dict[str, dict] = content["cells"]
         self.unfinished: dict[str, dict] = content.get("unfinished", {})
 
-    def _read(self, must_match: bool) -> dict[str, dict]:
+    def _read(self, must_match: bool) -> dict[str, Any]:
         content = None
         if self.path.exists():
             what, remedy = "a file of measurements", "remove it to begin anew"
@@ -86,9 +89,9 @@ class Unsaved:
 
 def open_measurements(folder: Path, checkpoint: Path, processes: Processes, resume: Path | None) -> Measurements:
     """Those of `checkpoint` in `folder`, which is locked for this run, or in the file `resume`."""
-    lock = []
+    lock: list[object] = []
     on_main_process(lambda: lock.append(lock_folder(folder)))
     file = resume or folder / "measurements.json"
     measured = Measurements(file, file_digest(checkpoint), processes, must_match=resume is not None)
-    measured.lock = lock  # as long as there may be something to write
+    measured.lock = lock
     return measured

@@ -11,12 +11,11 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from attacks.attack import AttackSettings
-from dataset.batches import Loader
+from dataset.batches import Loader, ShardedEval
 from evaluation.robustness import withstands_part
 from helper.placement import to_device
 from helper.precision import full_precision
 from helper.processes import Processes, bar_options, sum_over_processes
-from models.layers import Network
 
 # What a part is known to have done to an image; a letter each where it is kept.
 UNKNOWN, FELL, STOOD = range(3)
@@ -24,9 +23,9 @@ LETTERS = "?01"
 
 
 def evaluate_parts(
-    model: Network,
+    model: nn.Module,
     branch: int,
-    loader: Loader,
+    loader: Loader[ShardedEval],
     processes: Processes,
     *,
     attack: AttackSettings,

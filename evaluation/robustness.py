@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from attacks.ascent import check_pixels
 from attacks.attack import AttackSettings
 from attacks.mode import attack_mode
-from models.layers import Network
 
 
 def withstands(
-    model: Network, branch: int, x: Tensor, labels: Tensor, attack: AttackSettings, indices: Tensor, seed: int
+    model: nn.Module, branch: int, x: Tensor, labels: Tensor, attack: AttackSettings, indices: Tensor, seed: int
 ) -> Tensor:
     """bool (B,): the images of x (B, 3, S, S) that `branch` gets right after every restart of the attack through it.
 
@@ -24,7 +23,7 @@ def withstands(
 
 def withstands_part(
     part: str,
-    model: Network,
+    model: nn.Module,
     branch: int,
     x: Tensor,
     labels: Tensor,

@@ -7,7 +7,7 @@ from functools import partial
 from itertools import pairwise
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from tqdm import tqdm
 
 from attacks.ascent import cross_entropy_per_image
@@ -16,7 +16,6 @@ from attacks.mode import attack_mode
 from helper.placement import to_device
 from helper.precision import full_precision
 from helper.processes import Processes, bar_options, sum_over_processes
-from models.layers import Network
 
 # In per cent. A few saturated images are normal; above this share the gradient hides something.
 MOST_ZERO_GRADIENTS = 1.0
@@ -24,7 +23,9 @@ MOST_ZERO_GRADIENTS = 1.0
 FAR_BELOW_POINTS, FAR_BELOW_SHARE = 5.0, 0.25
 
 
-def inspect(model: Network, loader: Iterable[dict[str, Tensor]], processes: Processes, branches: Sequence[int]) -> dict:
+def inspect(
+    model: nn.Module, loader: Iterable[dict[str, Tensor]], processes: Processes, branches: Sequence[int]
+) -> dict:
     """{'images', 'out_of_range', 'unrepeatable', 'zero_gradients': {branch: n}}: how many images, of how many.
 
     Out of range: a pixel is not in [0, 1]. Unrepeatable: two equal calls gave different logits, through any branch.
@@ -48,12 +49,12 @@ def inspect(model: Network, loader: Iterable[dict[str, Tensor]], processes: Proc
                         changed |= (model(x) != logits).any(1)
                 zeros += (gradient == 0).flatten(1).all(1).sum()
             count["repeat"] += changed.sum()
-    images, out_of_range, unrepeatable, *zeros = (int(value) for value in sum_over_processes([*count.values(), *zero]))
+    images, out_of_range, unrepeatable, *vanish = (int(value) for value in sum_over_processes([*count.values(), *zero]))
     return {
         "images": images,
         "out_of_range": out_of_range,
         "unrepeatable": unrepeatable,
-        "zero_gradients": {str(branch): value for branch, value in zip(branches, zeros, strict=True)},
+        "zero_gradients": {str(branch): value for branch, value in zip(branches, vanish, strict=True)},
     }
 
 

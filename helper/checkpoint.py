@@ -10,6 +10,7 @@ import pickle
 import warnings
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -71,7 +72,7 @@ def read_checkpoint(path: str | Path) -> dict:
     return content
 
 
-def tensors_to_cpu(value: object) -> object:
+def tensors_to_cpu(value: Any) -> Any:
     """A copy of nested dicts and lists with every tensor on the CPU."""
     if isinstance(value, Tensor):
         return value.detach().cpu().clone()

@@ -22,6 +22,12 @@ def processor_name() -> str:
     return names[0] if names else platform.processor() or platform.machine()
 
 
+def this_machine() -> dict[str, str | int | None]:
+    """What figures of time depend on, where they are recorded."""
+    system = f"{platform.system()} {platform.release()}"
+    return {"processor": processor_name(), "cores": os.cpu_count(), "system": system}
+
+
 def versions() -> dict[str, str]:
     """Of Python, of what computes, and, as rlnet, of this code (its commit in a checkout); and the processor."""
     found = {"python": platform.python_version()}

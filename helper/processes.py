@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import TypeVar
 
 import torch
 import torch.distributed as dist
@@ -22,6 +23,7 @@ from helper.errors import UserError
 
 PATIENCE = 300  # seconds that the processes of a run wait for one another; RLNET_RENDEZVOUS_SECONDS says otherwise
 MOST = 2**16  # processes
+Product = TypeVar("Product")
 
 
 @dataclass(frozen=True)
@@ -182,7 +184,7 @@ def any_process(flag: bool) -> bool:
     return bool(asked)
 
 
-def on_main_process(produce: Callable[[], object]) -> object:
+def on_main_process(produce: Callable[[], Product]) -> Product:
     """What `produce` gives on the main process, which alone calls it, on every process; likewise the error it raises.
 
     Other machines need not see the main one's files. Raises UserError for the user's and the disk's faults.

@@ -54,7 +54,7 @@ def plain_arguments(options: Mapping[str, object]) -> dict:
     return {name: str(value) if isinstance(value, Path) else value for name, value in sorted(options.items())}
 
 
-def differing_options(stored: dict, given: dict) -> list[str]:
+def differing_options(stored: Mapping[str, object], given: Mapping[str, object]) -> list[str]:
     """Names of the options that have another value in either run's arguments, and change what is computed."""
     return sorted(name for name in (stored.keys() | given.keys()) - FREE_OPTIONS if stored.get(name) != given.get(name))
 

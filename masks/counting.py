@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from models.layers import Network, relu_sites
+from models.layers import relu_sites
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ def hamming_distance(masks: Mapping[str, Tensor], others: Mapping[str, Tensor]) 
     return differing / total
 
 
-def describe_relus(model: Network) -> dict:
+def describe_relus(model: nn.Module) -> dict:
     counts = relu_counts(model)
     return {
         "kept": sum(count.kept for count in counts),

@@ -73,7 +73,7 @@ class FeatureGapSearch(MaskSearch):
     def state_dict(self) -> dict[str, object]:
         return {**super().state_dict(), "sums": self.scores()}
 
-    def load_state_dict(self, state: Mapping[str, object], is_main: bool) -> None:
+    def load_state_dict(self, state: Mapping[str, Any], is_main: bool) -> None:
         super().load_state_dict(state, is_main)
         for name, total in self.sums.items():
             total.copy_(state["sums"][name]) if is_main else total.zero_()

@@ -115,7 +115,7 @@ class MaskSearch:
         """Over all processes. Every process must ask."""
         return {"epoch": self.epoch, "calm_epochs": self.calm_epochs}
 
-    def load_state_dict(self, state: Mapping[str, object], is_main: bool) -> None:
+    def load_state_dict(self, state: Mapping[str, Any], is_main: bool) -> None:
         """Go on from `state`; of what it summed over all processes the main one takes all, and the others nothing."""
         self.epoch, self.calm_epochs = state["epoch"], state["calm_epochs"]
 

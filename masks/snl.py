@@ -91,7 +91,8 @@ class SNLSearch(MaskSearch):
 
     def after_backward(self) -> None:
         alphas = list(self.alphas.values())
-        for alpha, gradient in zip(alphas, average_over_processes([alpha.grad for alpha in alphas]), strict=True):
+        gradients = [alpha.grad for alpha in alphas if alpha.grad is not None]
+        for alpha, gradient in zip(alphas, average_over_processes(gradients), strict=True):
             alpha.grad = gradient
         self.optimizer.step()
 
@@ -113,7 +114,7 @@ class SNLSearch(MaskSearch):
         return {**super().state_dict(), **own}
 
     @torch.no_grad()
-    def load_state_dict(self, state: Mapping[str, object], is_main: bool) -> None:
+    def load_state_dict(self, state: Mapping[str, Any], is_main: bool) -> None:
         super().load_state_dict(state, is_main)
         for name, alpha in self.alphas.items():
             alpha.copy_(state["alphas"][name])

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from helper.command_line import positive
 from helper.processes import average_over_processes
-from masks.search import Course, MaskSearch, SearchEntry, SearchStep
+from masks.search import Course, MaskSearch, Moved, SearchEntry, SearchStep
 from masks.selection import MaskChooser
 from models.layers import relu_sites
 
@@ -111,7 +111,7 @@ class TaylorSearch(MaskSearch):
         self.chooser.set_masks(self.student, self.scores(), self.spare())
         return True
 
-    def end_epoch(self):
+    def end_epoch(self) -> Moved:
         self.steps, self.steps_per_epoch = 0, self.steps
         return super().end_epoch()
 
@@ -119,7 +119,7 @@ class TaylorSearch(MaskSearch):
         own = {"averages": self._averages(), "steps": self.steps, "steps_per_epoch": self.steps_per_epoch}
         return {**super().state_dict(), **own}
 
-    def load_state_dict(self, state: Mapping[str, object], is_main: bool) -> None:
+    def load_state_dict(self, state: Mapping[str, Any], is_main: bool) -> None:
         super().load_state_dict(state, is_main)
         self.steps, self.steps_per_epoch = state["steps"], state["steps_per_epoch"]
         for name, of in self.averages.items():

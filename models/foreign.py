@@ -35,10 +35,10 @@ def load_teacher(path: str | Path, spec: ModelSpec, student: str, images: str | 
     UserError for a file that is of no layout, of another architecture, or at odds with `images`.
     """
     content = read_file(path)
-    foreign = isinstance(content, dict) and content.get("format") != FORMAT
-    state = weights_in(content) if foreign else None
+    foreign = content if isinstance(content, dict) and content.get("format") != FORMAT else None
+    state = weights_in(foreign) if foreign is not None else None
     if state is None:
-        if images and not foreign:
+        if images and foreign is None:
             raise UserError(f"{path} says itself how its images are normalised; leave --teacher_images out")
         return load_model(path)
     name = architecture_of(student)
@@ -59,7 +59,8 @@ def weights_in(content: Mapping[str, object]) -> Mapping[str, Tensor] | None:
     for name in NESTS:
         if isinstance(nested := content.get(name), Mapping):
             return weights_in(nested)
-    return content if content and all(isinstance(value, Tensor) for value in content.values()) else None
+    tensors = {key: value for key, value in content.items() if isinstance(value, Tensor)}
+    return tensors if tensors and len(tensors) == len(content) else None
 
 
 def unwrapped(state: Mapping[str, Tensor]) -> tuple[Mapping[str, Tensor], Normalisation | None]:

@@ -8,12 +8,15 @@ ReLU that is the identity wherever its mask is false.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from dataset.spec import Channels
 
 # (rows, branch): the next `rows` rows of the batch go through `branch`; rows is None for "all of them".
 Route = Sequence[tuple[int | None, int]]
@@ -26,12 +29,15 @@ class ModelSpec:
     num_classes: int
     image_size: int
     branches: int
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
+    mean: Channels
+    std: Channels
 
 
 class Normalize(nn.Module):
     """(x - mean) / std for x (B, 3, H, W) in [0, 1]."""
+
+    mean: Tensor
+    std: Tensor
 
     def __init__(self, mean: Sequence[float], std: Sequence[float]):
         super().__init__()
@@ -66,6 +72,9 @@ class MaskedReLU(nn.Module):
     `mask` is a bool buffer (C, H, W), or (C, 1, 1) for a mask over whole channels. All true is a plain ReLU. The site
     learns its shape from `size_masks`, so a model file never computes one.
     """
+
+    mask: Tensor
+    floor: Tensor
 
     def __init__(self):
         super().__init__()
@@ -121,6 +130,15 @@ class MaskedReLU(nn.Module):
         self.floor = floor[None].contiguous(memory_format=torch.channels_last)
 
 
+class TrackedBatchNorm2d(nn.BatchNorm2d):
+    """torch's, which always tracks statistics here."""
+
+    running_mean: Tensor
+    running_var: Tensor
+    num_batches_tracked: Tensor
+    momentum: float
+
+
 class BranchNorm2d(nn.Module):
     """Batch normalisation with `branches` independent sets of statistics and affine parameters.
 
@@ -134,22 +152,25 @@ class BranchNorm2d(nn.Module):
 
     def __init__(self, channels: int, branches: int):
         super().__init__()
-        self.branches = nn.ModuleList(nn.BatchNorm2d(channels) for _ in range(branches))
+        self.branches = nn.ModuleList(TrackedBatchNorm2d(channels) for _ in range(branches))
         self.route: Route = ((None, 0),)
         self.average: Callable[[Tensor], Tensor] | None = None
         self.processes = 1
 
+    def branch(self, number: int) -> TrackedBatchNorm2d:
+        return cast(TrackedBatchNorm2d, self.branches[number])  # a ModuleList does not say what it holds
+
     def forward(self, x: Tensor) -> Tensor:
         taken = {branch for _, branch in self.route}
         if len(self.route) == 1 or (not self.training and len(taken) == 1):
-            return self._normalise(self.branches[self.route[0][1]], x)
+            return self._normalise(self.branch(self.route[0][1]), x)
         parts = x.split([rows for rows, _ in self.route])
         normalised = [
-            self._normalise(self.branches[branch], part) for part, (_, branch) in zip(parts, self.route, strict=True)
+            self._normalise(self.branch(branch), part) for part, (_, branch) in zip(parts, self.route, strict=True)
         ]
         return torch.cat(normalised)
 
-    def _normalise(self, norm: nn.BatchNorm2d, x: Tensor) -> Tensor:
+    def _normalise(self, norm: TrackedBatchNorm2d, x: Tensor) -> Tensor:
         if self.average is None or not norm.training:
             return norm(x)
         # Autocast hands over half precision, in which sums over a batch overflow or round; nn.BatchNorm2d widens too.
@@ -168,6 +189,8 @@ class BranchNorm2d(nn.Module):
 
 class Network(nn.Module):
     """Stem, stages, head. `model(x)` gives logits (B, classes) for images x (B, 3, S, S) in [0, 1]."""
+
+    about: Any = None  # what rlnet.load_model read of its file
 
     def __init__(self, spec: ModelSpec):
         super().__init__()
@@ -235,7 +258,8 @@ def size_masks(model: Network) -> None:
     def size(name: str) -> Callable:
         def hook(site: MaskedReLU, inputs: tuple[Tensor], output: Tensor) -> None:
             called.append(name)
-            site.map_shape = tuple(output.shape[1:])
+            _, channels, height, width = output.shape
+            site.map_shape = (channels, height, width)
             site.set_mask(torch.ones(site.map_shape, dtype=torch.bool))
 
         return hook
@@ -267,6 +291,6 @@ def route_rows(model: nn.Module, route: Route) -> Iterator[None]:
             norm.route = route_before
 
 
-def use_branch(model: nn.Module, branch: int):
+def use_branch(model: nn.Module, branch: int) -> AbstractContextManager[None]:
     """Within the context the whole batch takes one branch."""
     return route_rows(model, ((None, branch),))

@@ -94,6 +94,8 @@ def check_named(checkpoint: dict, path: str | Path) -> None:
 
 def _function(path: Path, function: str, text: str) -> Callable[[ModelSpec], nn.Module]:
     found = importlib.util.spec_from_file_location(f"own_{path.stem}", path)
+    if found is None or found.loader is None:
+        raise UserError(f"--model {text}: {path} is no file of Python")
     module = importlib.util.module_from_spec(found)
     try:
         found.loader.exec_module(module)

@@ -125,7 +125,7 @@ def check_masks(model: Network) -> None:
 @contextmanager
 def _watched(sites: dict[str, MaskedReLU], called: list[str]) -> Iterator[None]:
     """Within the context, every call of a site is noted, and an activation outside of them raises UserError."""
-    inside = Counter()
+    inside: Counter[str] = Counter()
 
     class Watch(TorchFunctionMode):
         def __torch_function__(self, function, types, args=(), kwargs=None):

@@ -67,11 +67,13 @@ def checkpoint_data(
     folder of images lies now. Raises UserError where the two are at odds.
     """
     name, kept = checkpoint.get("dataset"), checkpoint.get(KEPT_DATA)
-    if name is None and given is None:
-        raise UserError(f"{path} does not name its data set; {remedy}")
-    if name is not None and given is not None and name != short_name(given):
+    if given is None:
+        if name is None:
+            raise UserError(f"{path} does not name its data set; {remedy}")
+        given = f"{PREFIX}{kept['path']}" if kept else name
+    elif name is not None and name != short_name(given):
         raise UserError(f"--dataset {given} contradicts {path}, which has {name}")
-    return dataset_spec(given or (f"{PREFIX}{kept['path']}" if kept else name), kept)
+    return dataset_spec(given, kept)
 
 
 def checkpoint_branches(checkpoint: dict) -> list[int]:

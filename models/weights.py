@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from torch import nn
+from typing import Any
+
+from torch import Tensor, nn
 
 DENSE = 0.9995  # what a table shows as 100.0 %
 
 
-def weights_of_layers(model: nn.Module) -> dict[str, nn.Parameter]:
+def weights_of_layers(model: nn.Module) -> dict[str, Tensor]:
     """The weights, without biases, of all convolutions and linear layers, by name."""
     return {
         f"{name}.weight": layer.weight
@@ -18,7 +20,7 @@ def weights_of_layers(model: nn.Module) -> dict[str, nn.Parameter]:
 
 def describe_weights(model: nn.Module) -> dict | None:
     """{'kept': n, 'total': n, 'layers': [{'layer', 'shape', 'total', 'kept'}]}; None for a network that is dense."""
-    layers = [
+    layers: list[dict[str, Any]] = [
         {
             "layer": name.removesuffix(".weight"),
             "shape": list(weight.shape),

@@ -15,7 +15,7 @@ def metric_titles(found: dict) -> dict[str, str]:
     """{metric: title} of what was measured; the mean over a part of the benchmark never stands there as plain NPA."""
     titles = {metric: metric for metric in METRICS if metric in found["curve"][0]}
     if "NPA" in titles:
-        names, severities = counted(dict.fromkeys(found["corruptions"])), found["severities"]
+        names, severities = list(counted(dict.fromkeys(found["corruptions"]))), found["severities"]
         parts = []
         if set(names) != set(CORRUPTIONS):
             parts.append(f"{len(names)} corruption{'s' if len(names) > 1 else ''}")

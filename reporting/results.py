@@ -15,8 +15,10 @@ from reporting.tables import METRICS
 SCHEMA = "rlnet-results-2"
 # The rule of `best_single_branch`; where there is no attack, CA alone decides.
 BEST_BRANCH = "highest mean of CA and AdvA"
+# Attacks as they are registered, which reporting, without torch, cannot ask.
+PGD, AUTOATTACK = "pgd", "autoattack"
 # Of files from before attacks told their own titles; all are in the L-infinity ball, the weakest first.
-FORMER_TITLES = {"fgsm": "FGSM", "pgd": "PGD", "autoattack": "AutoAttack"}
+FORMER_TITLES = {"fgsm": "FGSM", PGD: "PGD", AUTOATTACK: "AutoAttack"}
 
 
 def base_results(

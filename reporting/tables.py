@@ -6,6 +6,7 @@ import csv
 import io
 from collections.abc import Mapping
 from statistics import mean
+from typing import TypeVar
 
 from dataset.corruptions import CORRUPTIONS
 from helper.text import percent, table
@@ -13,6 +14,8 @@ from helper.text import percent, table
 # Clean accuracy, natural-perturbation accuracy (the mean over 15 corruptions x 5 severities), accuracy under attack.
 METRICS = ("CA", "NPA", "AdvA")
 CORRUPTION_ERRORS = {"mCE": "mCE", "relative_mCE": "relative mCE"}
+
+Values = TypeVar("Values")  # of a corruption
 
 
 def results_table(results: dict) -> str:
@@ -114,7 +117,7 @@ def corruption_table(results: dict) -> str:
     return "\n\n".join(tables)
 
 
-def counted(rows: Mapping[str, list[float]]) -> dict[str, list[float]]:
+def counted(rows: Mapping[str, Values]) -> dict[str, Values]:
     """Those corruptions that a mean is taken over: the benchmark's 15; extra ones only where there are no others."""
     return {name: row for name, row in rows.items() if name in CORRUPTIONS} or dict(rows)
 

@@ -6,20 +6,22 @@ import re
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from helper.errors import UserError
 from helper.run_folder import FREE_OPTIONS, differing_options
 from helper.zoo import PREFIX
-from reporting.results import with_title
+from reporting.results import AUTOATTACK, FORMER_TITLES, PGD, with_title
 from reporting.tables import METRICS
 
-ZOO_METRICS = (*METRICS, "AutoAttack")
+STANDARD = FORMER_TITLES[AUTOATTACK]  # a metric of its own, beside AdvA, which is PGD's
+ZOO_METRICS = (*METRICS, STANDARD)
 # What a checkpoint holds beside its network when it is there to go on from.
 TRAINING_STATE = "progress"
 FOLDERS = re.compile(r"""(?<![\w.)])(~[a-z]*)?/[^\s'",;]*/""")
 
 
-def without_paths(value: object) -> object:
+def without_paths(value: Any) -> Any:
     """A copy of nested dicts and lists in which every path is the file's name alone; tensors stay as they are."""
     if isinstance(value, str):
         return Path(value).name if "/" in value else value
@@ -80,7 +82,7 @@ def measured_accuracy(evaluations: Sequence[dict]) -> dict:
         accuracy = results["accuracy"]
         attacks = accuracy.get("attacks", {})
         values = {metric: accuracy.get(metric) for metric in METRICS}
-        values |= {"AdvA": attacks.get("pgd"), "AutoAttack": attacks.get("autoattack")}
+        values |= {"AdvA": attacks.get(PGD), STANDARD: attacks.get(AUTOATTACK)}
         for metric, branches in values.items():
             if not branches:
                 continue
@@ -90,8 +92,8 @@ def measured_accuracy(evaluations: Sequence[dict]) -> dict:
                 row[metric] = round(value, 2)
         if values["AdvA"]:
             found["attacks"]["AdvA"] = results["attack"]
-        if values["AutoAttack"]:
-            found["attacks"]["AutoAttack"] = with_title({"name": "autoattack", "eps": results["args"]["eps"]})
+        if values[STANDARD]:
+            found["attacks"][STANDARD] = with_title({"name": AUTOATTACK, "eps": results["args"]["eps"]})
         if values["NPA"]:
             found["corrupted_images"] = without_paths(results["corrupted_images"])
         found["warnings"] += [without_folders(sentence) for sentence in results["warnings"]]

@@ -7,9 +7,10 @@ rounds; a round names what differs. An option is that of the script, without the
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from helper.errors import UserError
 from helper.files import read_yaml
@@ -21,7 +22,7 @@ OPTION_GROUPS = ("training", *TRAININGS, "evaluation", "autoattack", "private")
 SETTINGS = {"title": "", "budgets": (), "seeds": (0,), "teacher_of": None, "interpolate": None, "checkpoint": "TA"}
 IDENTITY = ("model", "dataset", "rounds")
 
-Options = Mapping[str, object]
+Options = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -85,14 +86,14 @@ def read_config(path: str | Path) -> Config:
 def _read_round(path: Path, name: str, common: dict, own: dict) -> Round:
     where = f"round {name}"
     _check_keys(own, path, where, (*OPTION_GROUPS, *SETTINGS))
-    settings = {key: own.get(key, common.get(key, default)) for key, default in SETTINGS.items()}
+    settings: dict[str, Any] = {key: own.get(key, common.get(key, default)) for key, default in SETTINGS.items()}
     settings["title"] = own.get("title") or name
     for key in ("budgets", "seeds"):
         if not isinstance(settings[key], list | tuple):
             raise UserError(f"{path}: {where}: {key} is {settings[key]!r}, not a list")
     if settings["checkpoint"] not in ("TA", "ATA"):
         raise UserError(f"{path}: {where}: checkpoint is {settings['checkpoint']!r}, not TA or ATA")
-    groups: dict[str, Options | None] = {}
+    groups: dict[str, Any] = {}
     for group in OPTION_GROUPS:
         layers = [part[group] for part in (common, own) if group in part]
         for layer in layers:
@@ -114,7 +115,7 @@ def _read_round(path: Path, name: str, common: dict, own: dict) -> Round:
     return Round(name=name, **settings, **groups)
 
 
-def _check_keys(content: object, path: Path, where: str, known: object) -> None:
+def _check_keys(content: object, path: Path, where: str, known: Collection[str]) -> None:
     if not isinstance(content, dict):
         raise UserError(f"{path}: {where} is {content!r}, not a mapping of names to values")
     for key in content:

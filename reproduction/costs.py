@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from attacks.attack import attack_named
@@ -16,7 +16,7 @@ from dataset import dataset_spec, heldout_split, load_dataset
 from dataset.corruptions import CORRUPTIONS, SEVERITIES
 from helper.errors import UserError
 from models.branches import plan_views
-from reproduction.config import TRAININGS, Config
+from reproduction.config import TRAININGS, Config, Options
 from reproduction.ledger import Ledger
 from reproduction.runner import ROOT, child_environment
 from reproduction.steps import Place, Step
@@ -69,7 +69,7 @@ def passes(step: Step, sizes: Sizes) -> float | None:
 
 
 def _training_passes(step: Step, sizes: Sizes) -> float:
-    options = {**DEFAULTS, **step.options}
+    options: Options = {**DEFAULTS, **step.options}
     attack = options.get("attack_mode", "none")
     views = ["clean", *(["aug"] if options.get("augment_mode") == "augmix" else [])]
     views += [] if attack == "none" else ["adv"]
@@ -92,7 +92,7 @@ def _training_passes(step: Step, sizes: Sizes) -> float:
 
 
 def _evaluation_passes(step: Step, sizes: Sizes) -> float:
-    options = {**DEFAULTS, "corruptions": "common", "restarts": 1, **step.options}
+    options: Options = {**DEFAULTS, "corruptions": "common", "restarts": 1, **step.options}
     image = 1 + 1 + TO_IMAGES + 1  # clean, self-checks, FGSM
     image += options["restarts"] * (TO_IMAGES * options.get("steps", 20) + 1)
     if step.kind == "autoattack":
@@ -102,7 +102,7 @@ def _evaluation_passes(step: Step, sizes: Sizes) -> float:
     return step.branches * _limited(sizes.test, options, "limit_val_batches") * image
 
 
-def _limited(images: int, options: Mapping[str, object], limit: str) -> int:
+def _limited(images: int, options: Options, limit: str) -> int:
     batches = options.get(limit)
     return images if batches is None else min(images, batches * options["batch_size"])
 
@@ -137,6 +137,6 @@ def estimate(
         elif work is None:
             left[step.name] = spent / len(alike) if alike else None
         else:
-            rate = spent / sum(passes(other, sizes) for other in alike) if alike else timed
+            rate = spent / sum(passes(other, sizes) or 0 for other in alike) if alike else timed
             left[step.name] = max(0.0, work * rate - ledger.seconds(step))
     return left

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from attacks.autoattack import ENTRY as AUTOATTACK
 from dataset import dataset_spec
 from helper.run_folder import run_folder
 from masks.counting import relu_totals
@@ -147,9 +148,9 @@ class _Planner:
 
     def _row(self, one: Round, role: str, seed: int, relus: int, made_by: list[Step]) -> Row:
         network, measurements = made_by[-1], {}
-        kinds = (
+        kinds: tuple[tuple[str, Options | None, str, list[str]], ...] = (
             ("evaluation", one.evaluation, "validation/{}/results.json", self._frost()),
-            ("autoattack", one.autoattack, "validation/{}/results.json", ["--attack_mode", "autoattack"]),
+            ("autoattack", one.autoattack, "validation/{}/results.json", ["--attack_mode", AUTOATTACK.name]),
             ("private", one.private, "private_inference/{}/private_inference.json", []),
         )
         for kind, options, file, more in kinds:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from attacks.autoattack import ENTRY as AUTOATTACK
 from helper.errors import UserError
 from helper.files import read_text, replace_file
 from helper.text import percent
@@ -14,7 +15,20 @@ from reproduction.config import TRAININGS, Config
 from reproduction.ledger import Ledger
 from reproduction.steps import Row
 
-HEAD = ("network", "ReLUs", "branch", "CA", "NPA", "PGD-20", "AutoAttack", "MB", "rounds", "epochs", "hours", "seed")
+HEAD = (
+    "network",
+    "ReLUs",
+    "branch",
+    "CA",
+    "NPA",
+    "PGD-20",
+    AUTOATTACK.title,
+    "MB",
+    "rounds",
+    "epochs",
+    "hours",
+    "seed",
+)
 ROLES = {"teacher": "teacher", "student": "student", "interpolated": "student, one branch"}
 
 
@@ -44,7 +58,7 @@ def _row_lines(row: Row, ledger: Ledger) -> list[str]:
         relus = f"{row.relus:,} ({100 * row.relus / row.total:.0f} %)"
         cells = [f"{ROLES[row.role]}, {row.round.title}" if first else "", relus if first else "", branch]
         cells += [_percent(accuracy, metric, branch) for metric in ("CA", "NPA", "AdvA")]
-        cells.append(_percent(strongest.get("attacks", {}), "autoattack", branch))
+        cells.append(_percent(strongest.get("attacks", {}), AUTOATTACK.name, branch))
         cells += [*cost, str(epochs), f"{hours:.1f}", str(row.seed)] if first else [""] * 5
         lines.append(_line(cells))
     return lines

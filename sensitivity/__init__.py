@@ -45,10 +45,10 @@ def load_budget(name: str, option: str = "--sensitivity") -> NamedBudget:
     content = read_yaml(path, "a budget file")
     try:
         fractions = tuple(float(fraction) for fraction in content["fractions"])
-        labels = [str(content[key]) for key in ("label", "model", "dataset")]
+        label, model, dataset, source = (str(content[key]) for key in ("label", "model", "dataset", "source"))
         measured = content.get("sensitivity")
         measured = measured and tuple(float(value) for value in measured)
-        return NamedBudget(path.stem, *labels, int(content["image_size"]), str(content["source"]), fractions, measured)
+        return NamedBudget(path.stem, label, model, dataset, int(content["image_size"]), source, fractions, measured)
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(
             f"{path}: not a budget file ({type(error).__name__}: {error}); "

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from helper.errors import UserError
+from helper.placement import place_model
 from helper.precision import allow_tf32, at_least_float32
 from helper.processes import Processes, on_main_process
 from models.layers import Network
@@ -97,7 +98,7 @@ def bf16_gain(network: Network, images: Tensor, *, channels_last: bool = True) -
     Medians of three, taken in turns, after one that is not counted. Works on a copy of the network.
     """
     order = torch.channels_last if channels_last else torch.contiguous_format
-    network = deepcopy(network).requires_grad_(True).train().to(memory_format=order)
+    network = place_model(deepcopy(network), images.device, channels_last=channels_last).requires_grad_(True).train()
     images = images.contiguous(memory_format=order)
     seconds: dict[str, list[float]] = {"none": [], "bf16": []}
     for _ in range(4):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from copy import deepcopy
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -40,7 +41,7 @@ class WeightAverage:
     def state_dict(self) -> dict[str, object]:
         return {"updates": self.updates, "network": self.network.state_dict()}
 
-    def load_state_dict(self, state: Mapping[str, object]) -> None:
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self.updates = state["updates"]
         self.network.load_state_dict(state["network"])
 

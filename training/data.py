@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -18,6 +19,10 @@ from evaluation.data import evaluation_loader, evenly_spaced, read_split, sharin
 from helper.errors import UserError
 from helper.processes import Processes
 
+TrainLoader = Loader[ShardedBatches] | DeviceTrainLoader
+EvalLoader = Loader[ShardedEval] | DeviceEvalLoader
+Images = TypeVar("Images", ImageSource, ResidentImages)
+
 
 @dataclass(frozen=True)
 class Loaders:
@@ -26,10 +31,10 @@ class Loaders:
     `test` is the test set in every case.
     """
 
-    train: Loader | DeviceTrainLoader
-    selection: Loader | DeviceEvalLoader
-    attacked_selection: Loader | DeviceEvalLoader
-    test: Loader | DeviceEvalLoader
+    train: TrainLoader
+    selection: EvalLoader
+    attacked_selection: EvalLoader
+    test: EvalLoader
 
 
 def training_loaders(
@@ -53,24 +58,24 @@ def training_loaders(
         indices, heldout = heldout_split(training.labels)
     augment = "augmix" if "aug" in views else "none"
     if images.data_on == "device":
-        training, testing = (ResidentImages(part, processes.device, images.num_workers) for part in (training, testing))
+        held, tested = (ResidentImages(part, processes.device, images.num_workers) for part in (training, testing))
         batches = ShardedBatches(
             len(indices), images.batch_size, seed, processes.rank, processes.count, images.limit_train_batches
         )
-        train = DeviceTrainLoader(training, indices, batches, flip=spec.flip, augment=augment)
-        evaluation = partial(device_evaluation, images, processes)
-    else:
-        train = train_loader(
-            training,
-            indices,
-            spec,
-            seed=seed,
-            batch_size=images.batch_size,
-            augment=augment,
-            limit=images.limit_train_batches,
-            **sharing(images, processes),
-        )
-        evaluation = partial(evaluation_loader, images, spec, processes)
+        on_device = DeviceTrainLoader(held, indices, batches, flip=spec.flip, augment=augment)
+        in_order = partial(device_evaluation, images, processes)
+        return with_evaluations(on_device, in_order, held, tested, heldout, attacked, images.limit_images)
+    train = train_loader(
+        training,
+        indices,
+        spec,
+        seed=seed,
+        batch_size=images.batch_size,
+        augment=augment,
+        limit=images.limit_train_batches,
+        **sharing(images, processes),
+    )
+    evaluation = partial(evaluation_loader, images, spec, processes)
     return with_evaluations(train, evaluation, training, testing, heldout, attacked, images.limit_images)
 
 
@@ -82,10 +87,10 @@ def device_evaluation(
 
 
 def with_evaluations(
-    train: Loader | DeviceTrainLoader,
-    evaluation: Callable[[ImageSource | ResidentImages, np.ndarray], Loader | DeviceEvalLoader],
-    training: ImageSource | ResidentImages,
-    testing: ImageSource | ResidentImages,
+    train: TrainLoader,
+    evaluation: Callable[[Images, np.ndarray], EvalLoader],
+    training: Images,
+    testing: Images,
     heldout: np.ndarray | None,
     attacked: int | None,
     limit: int | None = None,

@@ -12,6 +12,7 @@ from dataset.folder import same_images
 from helper.checkpoint import tensors_to_cpu
 from helper.errors import UserError
 from helper.run_folder import AVERAGED, LOG_SCHEMA, RAW, in_per_cent
+from masks.search import MaskSearch
 from models.layers import Network, relu_sites
 from models.restore import KEPT_DATA, describe_model
 from training.average import WeightAverage
@@ -95,13 +96,13 @@ class Fit:
         self.meter.reset()
         if progress.masks_frozen:
             self.keep_best(accuracies)
-        if plan.attack and plan.attack.entry.single_step and "adv" in task.views:
+        if plan.attack and plan.judged_under and plan.attack.entry.single_step and "adv" in task.views:
             watch_overfitting(task, progress, accuracies[RAW], statistics, plan.judged_under.entry)
         record = {"schema": LOG_SCHEMA, "epoch": progress.epoch, **in_per_cent(statistics)}
         for kind, accuracy in accuracies.items():
             record |= {f"TA{kind}": accuracy["CA"], f"ATA{kind}": accuracy["AdvA"]}
-        if not progress.masks_frozen:
-            record["mask_distance"] = 100 * self.move_masks()
+        if task.search:
+            record["mask_distance"] = 100 * self.move_masks(task.search)
         if self.sparse and progress.epoch < plan.optimisation.epochs:
             record["weights_moved"] = 100 * self.move_weights(self.sparse)
         record["seconds"] = self.epoch_s = perf_counter() - started
@@ -148,12 +149,12 @@ class Fit:
             every = self.plan.images.select_on == "last"
             keep_best(self.task, self.run, self.progress, accuracy, best, kind=kind, every=every)
 
-    def move_masks(self) -> float:
+    def move_masks(self, search: MaskSearch) -> float:
         """New masks from what the epoch showed; the share of positions that changed."""
-        moved = self.task.search.end_epoch()
+        moved = search.end_epoch()
         if moved.settled:
-            self.task.search.harden()
-            if remark := self.task.search.chooser.remark(self.task.student):
+            search.harden()
+            if remark := search.chooser.remark(self.task.student):
                 say(self.task.processes, f"note: {remark}")
         self.progress.masks_frozen = moved.settled
         self.update.masks_changed()

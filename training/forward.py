@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +13,9 @@ from training.objective import Output
 
 
 def forward_views(
-    network_with_features: nn.Module, network: nn.Module, inputs: Sequence[tuple[Tensor, int]]
+    network_with_features: Callable[[Tensor], tuple[Tensor, list[Tensor]]],
+    network: nn.Module,
+    inputs: Sequence[tuple[Tensor, int]],
 ) -> list[Output]:
     """One forward pass over several (images, branch) pairs, each normalised by itself; their outputs in order.
 

@@ -68,18 +68,20 @@ class Recorded:
         self.work = work
         self.recorder = recorder
         self.buffers: dict[str, Tensor] = {}
-        self.in_a_row, self.last_shape = 0, None
+        self.in_a_row = 0
+        self.last_shape: dict[str, tuple] = {}
         self.forget()
 
     def forget(self) -> None:
         """Record anew: a tensor that the work takes for granted, or a decision in it, has changed."""
-        self.replay, self.recorded_shape = None, None
+        self.replay: Callable[[], None] | None = None
+        self.recorded_shape: dict[str, tuple] = {}
 
     def __call__(self, inputs: dict[str, Tensor]) -> None:
-        shape = {name: (value.shape, value.stride(), value.dtype) for name, value in inputs.items()}
+        shape: dict[str, tuple] = {name: (value.shape, value.stride(), value.dtype) for name, value in inputs.items()}
         self.in_a_row = self.in_a_row + 1 if shape == self.last_shape else 1
         self.last_shape = shape
-        if shape == self.recorded_shape:
+        if self.replay and shape == self.recorded_shape:
             for name, value in inputs.items():
                 self.buffers[name].copy_(value, non_blocking=True)
             self.replay()

@@ -25,8 +25,8 @@ class EpochMeter:
         if name not in self.sums:
             self.sums[name] = torch.zeros(2, dtype=torch.float64, device=self.device)
         # A tensor of Python's numbers would be a copy to the device, which waits for it.
-        count = torch.full((), count, dtype=torch.float64, device=self.device)
-        self.sums[name] += torch.stack([total.detach().double(), count])
+        counted = torch.full((), count, dtype=torch.float64, device=self.device)
+        self.sums[name] += torch.stack([total.detach().double(), counted])
 
     def watch(self, terms: Mapping[str, Tensor]) -> None:
         """Remember which terms were not finite in the first step in which any was not; always the same terms."""

@@ -44,13 +44,12 @@ def teacher_run(
     model: str, dataset: str, *, augment: str, attack: str, mode: str, branches: int, batch_size: int
 ) -> RunName:
     """ResNet18_cifar10_augmix_pgd_2BN_batch128; a mode other than the default stands after the attack."""
-    mode = None if mode in ("pgd", "none") else mode
     long = _join(
         model,
         dataset,
         _unless_none(augment),
         _unless_none(attack),
-        mode,
+        None if mode in ("pgd", "none") else mode,
         _branches(branches),
         f"batch{batch_size}",
     )

@@ -117,5 +117,6 @@ def share_out(
         return Budget(found.label, tuple(layers))
     profile = layer_sensitivities(architecture_of(student), network, measured)
     profile = as_profile(profile) if measured else profile
+    assert count is not None  # the command line asks for one of the two
     total = total_of(count, network)
     return Budget(budget_label(total), tuple(allocate_budget(network, total, profile, available)))

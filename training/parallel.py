@@ -7,7 +7,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from helper.processes import Processes
-from models.layers import BranchNorm2d
+from models.layers import BranchNorm2d, Network
 
 
 class _Average(torch.autograd.Function):
@@ -44,7 +44,7 @@ def broadcast_statistics(model: nn.Module) -> None:
 class WithFeatures(nn.Module):
     """`forward` is the network's `forward_features`: DistributedDataParallel only watches `forward`."""
 
-    def __init__(self, network: nn.Module):
+    def __init__(self, network: Network):
         super().__init__()
         self.network = network
 
@@ -52,7 +52,7 @@ class WithFeatures(nn.Module):
         return self.network.forward_features(x)
 
 
-def data_parallel(model: nn.Module, processes: Processes) -> nn.Module:
+def data_parallel(model: Network, processes: Processes) -> nn.Module:
     """A callable images -> (logits, features) whose gradients are averaged over the processes."""
     wrapped = WithFeatures(model)
     if processes.count == 1:

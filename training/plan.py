@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -46,7 +47,11 @@ class Optimisation:
     def optimizer(self, network: Network, seed: int) -> torch.optim.SGD:
         """For what of the network is trained, see `training.stage.prepare_parallel`."""
         trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
-        settings = {"lr": self.learning_rate, "momentum": self.momentum, "weight_decay": self.weight_decay}
+        settings: dict[str, Any] = {
+            "lr": self.learning_rate,
+            "momentum": self.momentum,
+            "weight_decay": self.weight_decay,
+        }
         if self.sparsity:
             return SparseMomentum(trained, network, self.sparsity, seed=seed, **settings, fused=True)
         return torch.optim.SGD(trained, **settings, fused=True)
@@ -147,6 +152,12 @@ class Plan:
     record: Mapping[str, object]
     distillation: Distillation | None = None
     search: SearchPlan | None = None
+
+    @property
+    def origin(self) -> Distillation:
+        """That of a student, which has one."""
+        assert self.distillation is not None
+        return self.distillation
 
     @property
     def identity(self) -> dict:

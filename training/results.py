@@ -35,7 +35,7 @@ def training_results(script: str, plan: Plan, task: Task, progress: Progress, ch
     select_on = plan.images.select_on
     results["weights"] = first["weights"]
     results |= {"checkpoints": list(checkpoints), "select_on": select_on, "epochs": progress.epoch}
-    if progress.overfitted:
+    if progress.overfitted and plan.judged_under:
         results["warnings"].append(overfitting_warning(progress.overfitted, plan.judged_under.entry))
     if select_on == "test":
         results["warnings"].append("the best epoch was chosen on the test set: these accuracies flatter")

@@ -112,7 +112,7 @@ class RunFolder:
 
     def log_epoch(self, record: dict) -> None:
         """`record`: flat but for one level of dicts; 'epoch' counts from 1."""
-        if not self.processes.is_main:
+        if self.writer is None:  # the log is the main process's
             return
         with open(self.log, "a") as file:
             file.write(json.dumps(record) + "\n")

@@ -8,6 +8,7 @@ from dataclasses import asdict, replace
 from functools import cache, partial
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 import torch
 
@@ -96,7 +97,7 @@ def settle(args: argparse.Namespace, processes: Processes, *, stage: int) -> Pla
     return plan
 
 
-def kept(given: str, begun: Mapping[str, object] | None, name: str) -> str:
+def kept(given: str, begun: Mapping[str, Any] | None, name: str) -> str:
     """What an option's 'auto' was when the run began that now goes on."""
     return begun.get(name, given) if begun and given == "auto" else given
 
@@ -158,17 +159,19 @@ def settle_weights(args: argparse.Namespace, dense: RunIdentity) -> Sparsity | N
 
 def notes(plan: Plan, given: Mapping[str, object]) -> Iterator[str]:
     """What options ask for, and others take away. `given`: the options before anything was decided."""
-    options, mode = plan.record, plan.record["robust_train_mode"]
+    options, mode = plan.record, str(plan.record["robust_train_mode"])
     if options["augment_mode"] == "augmix" and "aug" not in plan.objective.views:
         yield f"mode {mode} has no term for the AugMix view; none is made"
     for loss in losses().values() if plan.stage else ():
-        left_out = loss.distill and (options["distill"] != loss.distill or not options[loss.weight.name])
+        if not loss.distill or not loss.weight:
+            continue
+        left_out = options["distill"] != loss.distill or not options[loss.weight.name]
         if left_out and set(loss.tokens) & set(mode.split("+")):
             yield (
                 f"--distill kd sets {loss.weight.name} to 0, so the {loss.distill} terms are left out; "
                 f"--distill {loss.distill} uses them"
             )
-    if plan.stage and (answering := plan.distillation.teacher_branches) != plan.network.branches:
+    if plan.stage and (answering := plan.origin.teacher_branches) != plan.network.branches:
         than = "fewer" if answering < plan.network.branches else "more"
         which = "its one branch answers" if answering == 1 else f"its {answering} branches answer"
         yield f"the teacher has {than} batch-norm branches than the student; {which} for all views"
@@ -197,6 +200,7 @@ def settle_distillation(
         return Distillation(
             args.path_t, teacher, answering, budget, tag, args.path_s_load, teacher_images=args.teacher_images
         )
+    assert search is not None  # this is stage 1
     seconds, available = settle_seconds(args), search.available(fresh())
     if args.layer_sensitivity and (args.sensitivity or search.shared):
         by = "--sensitivity" if args.sensitivity else "the search"

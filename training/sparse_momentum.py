@@ -13,6 +13,7 @@ import argparse
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -115,10 +116,16 @@ REDISTRIBUTION: dict[str, Callable[[Layer, int], float]] = {
     "none": lambda layer, lost: float(lost),
 }
 
+
+def gradient_size(layer: Layer, generator: torch.Generator) -> Tensor:
+    assert layer.gradient is not None  # it is kept for this rule
+    return layer.gradient.abs()
+
+
 # Scores (n,) of a layer: the largest of those without a weight get one.
 GROWTH: dict[str, Callable[[Layer, torch.Generator], Tensor]] = {
     "momentum": lambda layer, generator: layer.momentum.abs(),
-    "gradient": lambda layer, generator: layer.gradient.abs(),
+    "gradient": gradient_size,
     "random": lambda layer, generator: torch.rand(len(layer.kept), generator=generator).to(layer.kept.device),
 }
 
@@ -145,7 +152,7 @@ class SparseMomentum(torch.optim.SGD):
     """
 
     def __init__(
-        self, parameters: Sequence[nn.Parameter], network: nn.Module, rules: Sparsity, *, seed: int, **settings: object
+        self, parameters: Sequence[nn.Parameter], network: nn.Module, rules: Sparsity, *, seed: int, **settings: Any
     ):
         super().__init__(parameters, **settings)
         self.rules, self.seed = rules, seed
@@ -168,10 +175,12 @@ class SparseMomentum(torch.optim.SGD):
         for name, weight in weights.items():
             weight.masked_fill_(~self.kept[name], 0)
 
-    def step(self, closure: None = None) -> None:
+    def step(self, closure: None = None) -> None:  # type: ignore[override]  # nobody here gives one
         super().step()
         for name, gradient in self.gradients.items():
-            gradient.copy_(self.weights[name].grad)
+            found = self.weights[name].grad
+            assert found is not None
+            gradient.copy_(found)
         self._zero_dropped(self.weights)
 
     def end_epoch(self, epoch: int, epochs: int) -> float:
@@ -197,7 +206,7 @@ class SparseMomentum(torch.optim.SGD):
     def state_dict(self) -> dict[str, object]:
         return {**super().state_dict(), "kept": self.kept, "gradients": self.gradients}
 
-    def load_state_dict(self, state: dict[str, object]) -> None:
+    def load_state_dict(self, state: dict[str, Any]) -> None:
         super().load_state_dict({name: state[name] for name in ("state", "param_groups")})
         for mine, theirs in ((self.kept, state["kept"]), (self.gradients, state["gradients"])):
             for name, value in mine.items():

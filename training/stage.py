@@ -11,6 +11,7 @@ from helper.processes import Processes, on_main_process
 from models.branches import branches_of
 from models.foreign import load_teacher
 from models.layers import BranchNorm2d, Network
+from models.restore import load_model
 from reporting.tables import results_table
 from training.data import Loaders, training_loaders
 from training.fit import Fit
@@ -51,9 +52,15 @@ def planned_loaders(plan: Plan, processes: Processes) -> Loaders:
 
 
 def planned_teacher(plan: Plan) -> Network:
-    origin = plan.distillation
-    teacher, _ = load_teacher(origin.teacher_file, plan.network, plan.model, origin.teacher_images)
+    teacher, _ = load_teacher(plan.origin.teacher_file, plan.network, plan.model, plan.origin.teacher_images)
     return teacher
+
+
+def planned_student(plan: Plan) -> Network:
+    """That of stage 1, for stage 2."""
+    assert plan.origin.student_file is not None
+    student, _ = load_model(plan.origin.student_file)
+    return student
 
 
 def make_task(

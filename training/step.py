@@ -52,11 +52,14 @@ class Task:
 
 
 class TeacherAnswers:
-    """The teacher's outputs of one step, each computed once: clean and aug before the attack, adv after it."""
+    """The teacher's outputs of one step, each computed once: clean and aug before the attack, adv after it.
+
+    Without a teacher there are none, and nobody asks for them.
+    """
 
     def __init__(self, task: Task, plan: dict[str, View], images: dict[str, Tensor]):
         self.task, self.plan = task, plan
-        self.branches = task.teacher.spec.branches  # the student may have more
+        self.branches = task.teacher.spec.branches if task.teacher else task.branches  # the student may have more
         self.outputs: dict[str, Output] = {}
         # view -> site -> post-ReLU map, of the views that the mask search compares
         self.maps: dict[str, dict[str, Tensor]] = defaultdict(dict)
@@ -82,9 +85,9 @@ class TeacherAnswers:
 
     @torch.no_grad()
     def _ask(self, requests: dict[str, tuple[Tensor, int]]) -> None:
-        if not requests:
-            return
         teacher = self.task.teacher
+        if teacher is None or not requests:
+            return
         searched = {view: self._rows_of(view, requests) for view in self.searched if view in requests}
 
         def keep(name: str, map_: Tensor) -> None:
@@ -114,9 +117,10 @@ class TeacherAnswers:
 
 
 def attack_images(
-    task: Task, view: View, clean: Tensor, batch: dict[str, Tensor], epoch: int | Tensor, answers: TeacherAnswers | None
+    task: Task, view: View, clean: Tensor, batch: dict[str, Tensor], epoch: int | Tensor, answers: TeacherAnswers
 ) -> Tensor:
     """The adversarial view (rows of `view`) by the objective's own attack, in the branch that is trained with it."""
+    assert task.attack is not None  # the adversarial view is its
     x, indices = clean[view.rows], batch["index"][view.rows]
     if task.objective.attack_target == LABELS:
         target = batch["label"][view.rows]
@@ -136,13 +140,13 @@ def attack_images(
         )
 
 
-def search_step(inputs: dict[str, tuple[Tensor, int]], answers: TeacherAnswers | None) -> SearchStep:
+def search_step(inputs: dict[str, tuple[Tensor, int]], answers: TeacherAnswers) -> SearchStep:
     """What the mask search may know of the student's pass over `inputs`, view -> (images, branch)."""
     rows, start = {}, 0
     for view, (images, _) in inputs.items():
         rows[view] = slice(start, start + len(images))
         start += len(images)
-    return SearchStep(rows, answers.maps if answers else {})
+    return SearchStep(rows, answers.maps)
 
 
 def training_loss(task: Task, batch: dict[str, Tensor], epoch: int | Tensor, meter: EpochMeter) -> Tensor:
@@ -151,14 +155,13 @@ def training_loss(task: Task, batch: dict[str, Tensor], epoch: int | Tensor, met
     Never waits for the device. `epoch` may be an int64 scalar there.
     """
     plan = plan_views(task.views, task.branches, len(batch["label"]))
-    images = {view: batch[view] for view in ("clean", "aug") if view in batch}
-    answers = TeacherAnswers(task, plan, images) if task.teacher else None
+    images: dict[str, Tensor] = {view: batch[view] for view in ("clean", "aug") if view in batch}
+    answers = TeacherAnswers(task, plan, images)
     inputs = {view: (images[view][plan[view].rows], plan[view].branch) for view in plan if view != "adv"}
     if "adv" in plan:
         x_adv = attack_images(task, plan["adv"], images["clean"], batch, epoch, answers)
         inputs["adv"] = (x_adv, plan["adv"].branch)
-        if answers:
-            answers.see_adversarial(x_adv)
+        answers.see_adversarial(x_adv)
     own_clean = "clean"
     if task.objective.uses(OWN_CLEAN) and plan["adv"].rows != plan["clean"].rows:
         # TRADES compares an attacked image with its own original, which here is not among the clean rows.

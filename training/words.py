@@ -64,7 +64,7 @@ def closing(plan: Plan, run: RunFolder, best: str) -> str:
         script, options = "train_student_stage1_multigpu.py", ["--path_t", best, "--relu_budget", "15%", *mode]
     elif plan.stage == 1:
         script = "train_student_stage2_multigpu.py"
-        options = ["--path_t", plan.distillation.teacher_file, "--path_s_load", best, "--dense", *mode]
+        options = ["--path_t", str(plan.origin.teacher_file), "--path_s_load", best, "--dense", *mode]
     else:
         return f"written to {run.path}\nnext: {evaluation_command(best, common)}"
     return f"written to {run.path}\nnext: {command(script, *options, *common)}"

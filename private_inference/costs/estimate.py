@@ -84,7 +84,7 @@ def rough_costs(program: Program, constants: Constants, settings: EngineSettings
     if ahead := constants.get("correlations"):
         cost = cost_of(ahead, every)
         found.append(StepCost("correlations made ahead", "correlations", 0, cost, cost))
-    if once := constants.get("set_up", {}).get(settings.set_up):
+    if settings.set_up and (once := constants.get("set_up", {}).get(settings.set_up)):
         found.append(StepCost("set-up, once", "set_up", 0, Cost(**once), Cost()))
     return Costs(tuple(found))
 

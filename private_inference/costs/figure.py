@@ -119,7 +119,7 @@ def draw_rows(axes: Axes, parts: dict[str, list[float]], write: Callable[[float]
 def add_legend(figure: Figure, costs: list[Costs], state: str) -> None:
     """Only of parts that cost something."""
     used = [part for part in PARTS if any(cost.part(part, state) != Cost() for cost in costs)]
-    handles = [figure.axes[0].containers[list(PARTS).index(part)] for part in used]
+    handles = [figure.axes[0].containers[list(PARTS).index(part)].get_children()[0] for part in used]
     figure.legend(handles, [PART_TITLES[part] for part in used], loc="outside lower left", ncols=max(1, len(used)))
 
 

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import platform
 import socket
 import tempfile
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-
-from helper.machine import processor_name
 
 import numpy as np
 from tqdm import tqdm
@@ -172,11 +168,12 @@ class Bench:
                 addresses = [f"{host}:{EMULATED_PORT}" for host in HOSTS]
                 prefixes = [emulated.prefix(rank) for rank in range(2)]
             else:
-                addresses, prefixes = [f"127.0.0.1:{port}" for port in free_ports(2)], [(), ()]
+                addresses, prefixes = [f"127.0.0.1:{port}" for port in free_ports(2)], [[], []]
             client = Assignment("client", addresses[0], addresses[1], images, prefix=prefixes[0])
             secret = (subject.program, subject.about)
             server = Assignment("server", addresses[1], addresses[0], secret, prefix=prefixes[1])
             answer = self.run([client, server], len(images))["client"]
+        assert answer.logits is not None  # they are the client's
         return measured(answer) | {"agreement": agreement(answer.logits, run(subject.program, images), labels)}
 
 
@@ -221,11 +218,3 @@ def free_ports(count: int) -> list[int]:
     finally:
         for held in sockets:
             held.close()
-
-
-def this_machine() -> dict:
-    return {
-        "processor": processor_name(),
-        "cores": os.cpu_count(),
-        "system": f"{platform.system()} {platform.release()}",
-    }

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 from time import perf_counter
+from typing import Any
 
-from helper.machine import versions
+from helper.machine import this_machine, versions
 
 from helper.files import lock_folder, replace_file, write_json
 from private_inference.costs.figure import cost_figure, layer_figure
-from private_inference.costs.measurement import this_machine
 from private_inference.costs.sentences import sentences
 from private_inference.costs.tables import (
     FILE_NAME,
@@ -35,7 +35,7 @@ class CostReport:
         self.started = perf_counter()
         self.folder = folder
         self._lock = lock_folder(self.folder)
-        self.results = {
+        self.results: dict[str, Any] = {
             "schema": SCHEMA,
             "engine": {"name": "SPU", **settings.described(), "batch": settings.batch, "threads": settings.threads},
             "machine": this_machine(),
@@ -45,7 +45,8 @@ class CostReport:
             "versions": versions(),
             "args": recorded,
         }
-        self._earlier, self._in_the_way = {}, False
+        self._earlier: dict[tuple, dict] = {}
+        self._in_the_way = False
         if (self.folder / FILE_NAME).is_file():
             found = read_costs(self.folder / FILE_NAME)
             same = all(found[key] == self.results[key] for key in ("engine", "machine", "link", "images"))

@@ -32,6 +32,9 @@ CSV_COLUMNS = (
     *("upload_bytes", "download_bytes", "rounds", "seconds"),
 )
 
+Read = Callable[[dict, Costs], float | None]  # what a column has of a checkpoint
+Link = tuple[str, float, float]  # name, bits per second, seconds
+
 
 def read_costs(path: str | Path) -> dict:
     """A private_inference.json, or that of a folder. Raises UserError for one that is missing, damaged or another."""
@@ -91,29 +94,38 @@ def comparison_table(results: dict) -> str:
     every, (costs, state) = results["measured"], all_costs(results)
     columns: list[tuple[str, list[str | None]]] = [("checkpoint", [measured["label"] for measured in every])]
 
-    def add(head: str, read: Callable[[dict, Costs], float | None], write: Callable[[float], str]) -> None:
+    def add(head: str, read: Read, write: Callable[[float], str]) -> None:
         values = [read(measured, cost) for measured, cost in zip(every, costs, strict=True)]
         columns.append((head, [None if value is None else write(value) for value in values]))
 
-    def seconds(which: str) -> Callable[[dict, Costs], float | None]:
+    def seconds(which: str) -> Read:
         return lambda _, cost: cost.total(which).seconds if which in cost.states else None
+
+    def bytes_of(part: str) -> Read:
+        return lambda _, cost: cost.part(part, state).bytes
+
+    def estimated(network: Link) -> Read:
+        return lambda measured, _: estimate(measured, network, state)
+
+    def accuracy(metric: str) -> Read:
+        return lambda measured, _: (measured["accuracy"] or {}).get(metric)
 
     add("ReLUs", lambda measured, _: measured["relus"]["kept"], whole)
     add("comparing", lambda _, cost: sum(1 for step in cost.steps if step.comparisons), whole)
     for part, title in (("relu", "ReLU MB"), ("linear", "linear MB")):
-        add(title, lambda _, cost, part=part: cost.part(part, state).bytes, megabytes)
+        add(title, bytes_of(part), megabytes)
     add("total MB", lambda _, cost: cost.total(state).bytes, megabytes)
     add("rounds", lambda _, cost: cost.total(state).rounds, whole)
     if any(cost.set_up for cost in costs):
-        add("set-up MB", lambda _, cost: cost.set_up and cost.set_up.bytes, megabytes)
-        add("set-up s", lambda _, cost: cost.set_up and cost.set_up.seconds, percent)
+        add("set-up MB", lambda _, cost: cost.set_up.bytes if cost.set_up else None, megabytes)
+        add("set-up s", lambda _, cost: cost.set_up.seconds if cost.set_up else None, percent)
     add("cold s", seconds("cold"), percent)
     add("warm s", seconds("warm"), percent)
     networks = dict.fromkeys(network_of(found) for measured in every for found in measured["estimates"])
     for network in networks:
-        add(f"est. {network[0]} s", lambda measured, _, network=network: estimate(measured, network, state), percent)
+        add(f"est. {network[0]} s", estimated(network), percent)
     for metric in METRICS:
-        add(f"{metric} %", lambda measured, _, metric=metric: (measured["accuracy"] or {}).get(metric), percent)
+        add(f"{metric} %", accuracy(metric), percent)
     agreed = [measured["agreement"] for measured in every]
     columns.append(("same class", [found and f"{found['same_class']}/{found['images']}" for found in agreed]))
     columns.append(("logit error", [found and f"{found['largest_logit_error']:.1e}" for found in agreed]))
@@ -134,13 +146,13 @@ def comparison_table(results: dict) -> str:
     return "\n".join([table([heads, *rows]), *notes])
 
 
-def network_of(found: dict) -> tuple[str, float, float]:
-    """(name, bits per second, seconds) of an estimate."""
+def network_of(found: dict) -> Link:
+    """That of an estimate."""
     speed = found["bandwidth"], found["rtt"]
     return found["name"] or speed_in_words(*speed), *speed
 
 
-def estimate(measured: dict, network: tuple[str, float, float], state: str) -> float | None:
+def estimate(measured: dict, network: Link, state: str) -> float | None:
     """The estimated seconds for an image over `network`; None where nobody asked for it."""
     return next((found["seconds"].get(state) for found in measured["estimates"] if network_of(found) == network), None)
 

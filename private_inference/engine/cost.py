@@ -90,7 +90,8 @@ def split_bursts(runs: Sequence[Sequence[Cost]]) -> tuple[list[list[Cost]], list
         (min(cost.upload for cost in step), min(cost.download for cost in step), min(cost.rounds for cost in step))
         for step in zip(*runs, strict=True)
     ]
-    steps, bursts = [], []
+    steps: list[list[Cost]] = []
+    bursts = []
     for run in runs:
         steps.append([])
         burst = Cost()

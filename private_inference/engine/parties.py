@@ -99,7 +99,8 @@ def run_parties(
                 process.wait(GOODBYE)
             process.kill()
             process.wait()
-            process.stdin.close()
+            if process.stdin:
+                process.stdin.close()
         for thread in threads:
             thread.join()
     return {role: _answer(folder / role) for role in processes}
@@ -144,7 +145,7 @@ def _code(folder: Path) -> Path:
 
 def _listen(role: str, process: subprocess.Popen, events: queue.Queue) -> None:
     try:
-        for line in process.stdout:
+        for line in process.stdout or ():
             with suppress(ValueError):
                 event = parse_json(line)
                 if isinstance(event, dict):  # else a library that prints

@@ -72,10 +72,10 @@ def agree(link: Link, job: Job, images: int | None) -> tuple[int, int]:
     for name, value in mine.items():
         if theirs.get(name) != value:
             raise Disagreement(f"the other party runs {name} {theirs.get(name)}, this one {value}; make them the same")
-    asked = said[CLIENT].get("images"), said[CLIENT].get("batch")
-    if not all(isinstance(value, int) and value > 0 for value in asked) or asked[0] % asked[1]:
-        raise Disagreement(f"the client asks for {asked[0]} images in batches of {asked[1]}")
-    return asked
+    count, batch = said[CLIENT].get("images"), said[CLIENT].get("batch")
+    if not (isinstance(count, int) and isinstance(batch, int) and min(count, batch) > 0 and count % batch == 0):
+        raise Disagreement(f"the client asks for {count} images in batches of {batch}")
+    return count, batch
 
 
 def understood(text: str) -> dict:
@@ -133,11 +133,12 @@ def take_part(job: Job, stop: StopSignal) -> None:
         setup = time.perf_counter() - began
         set_up = prepare(party, program, settings)
         tell("ready", seconds=setup, digest=digest(program, about))
-        logits, runs = [], []
+        logits: list[np.ndarray] = []
+        runs = []
         for first in range(0, count, batch):
             began = time.perf_counter()
             answer, costs = secure.run(None if images is None else images[first : first + batch])
-            logits.append(answer)
+            logits += [] if answer is None else [answer]
             runs.append(costs)
             tell("images", done=first + batch, batch=batch, of=count, seconds=time.perf_counter() - began)
         link.all_gather("done")

@@ -19,7 +19,7 @@ from functools import lru_cache
 import numpy as np
 
 from private_inference.engine.protocols import EngineSettings
-from private_inference.program.steps import Program, Step, shapes
+from private_inference.program.steps import Program, Settings, Step, shapes
 
 # Prices that layouts are compared by, in seconds: a round and a byte of a wide-area link (40 ms, 100 Mbit/s), and what
 # was measured with SPU 0.9.5 on one core: to encode a polynomial, and to rotate one while answers are packed.
@@ -184,7 +184,7 @@ def laid_out(program: Program, settings: EngineSettings) -> Program:
             layout = layout_of(step, known, settings)
             groups = step.settings["groups"]
             weight = merge_groups(step.arrays["weight"], groups, layout.merged)
-            known_by = {**step.settings, "groups": groups // layout.merged, "layout": layout}
+            known_by: Settings = {**step.settings, "groups": groups // layout.merged, "layout": layout}
             changes[step.output] = [replace(step, arrays={**step.arrays, "weight": weight}, settings=known_by)]
     return program.replaced(changes)
 

@@ -54,7 +54,7 @@ class EngineSettings:
         }
 
 
-def settle_set_up(protocol: str, asked: str) -> str | None:
+def settle_set_up(protocol: str, asked: str | None) -> str | None:
     """None for a protocol that has no oblivious transfers to set up."""
     return asked if protocol == "cheetah" else None
 

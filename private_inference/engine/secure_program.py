@@ -17,7 +17,7 @@ from private_inference.engine.protocols import FIELD_BITS, EngineSettings
 from private_inference.engine.secure_steps import Phase, phases
 from private_inference.engine.spu_runtime import CLIENT, SERVER, Form, Party
 from private_inference.program.public import is_public, secret_name, secrets
-from private_inference.program.steps import COMPARING, INPUT, Program, Step, comparisons, shapes
+from private_inference.program.steps import COMPARING, INPUT, Program, Settings, Step, comparisons, shapes
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,7 +120,8 @@ def prepare(party: Party, program: Program, settings: EngineSettings) -> tuple[C
     """
     bits = sorted({step.settings.get("bits", FIELD_BITS) for step in program.steps if step.kind in COMPARING})
     # Large enough for its answers to be packed: the keys for that are most of what is exchanged once.
-    weight, padded = np.zeros((16, 16, 3, 3), np.float32), {"stride": (1, 1), "padding": (1, 1), "groups": 1}
+    weight = np.zeros((16, 16, 3, 3), np.float32)
+    padded: Settings = {"stride": (1, 1), "padding": (1, 1), "groups": 1}
     steps = [
         Step("conv", (INPUT,), "prepare0", "prepare", {"weight": weight, "bias": weight[:, 0, 0, 0]}, padded),
         *(

@@ -5,7 +5,7 @@ Shapes as in program/steps.py, with a batch in front. Runs in the engine's envir
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -14,7 +14,7 @@ from jax import Array, lax
 
 from private_inference.engine.protocols import FIELD_BITS, FRACTION_BITS
 from private_inference.program.gather import GatherPlan, kept_values, masked_relu, plan, put_back
-from private_inference.program.steps import Step
+from private_inference.program.steps import Pair, Settings, Step
 
 # Instead of -inf around a map that is max-pooled, by the bits that are compared in: fixed-point numbers have none, and
 # no activation comes near. In 32 bits the difference of two values must stay below 8,192.
@@ -112,7 +112,7 @@ def _relu_phases(step: Step) -> list[Phase]:
     ]
 
 
-def _conv(x: Array, weight: Array, settings: dict) -> Array:
+def _conv(x: Array, weight: Array, settings: Settings) -> Array:
     """By the layout that private_inference/engine/products.py chose."""
     layout, groups = settings.get("layout"), settings["groups"]
     if layout is not None and layout.kind == "elementwise":
@@ -137,7 +137,7 @@ def _rounded(raw: Array) -> Array:
     return lax.bitcast_convert_type(raw, jnp.float32) * 2.0**-FRACTION_BITS
 
 
-def _by_windows(x: Array, weight: Array, settings: dict) -> Array:
+def _by_windows(x: Array, weight: Array, settings: Settings) -> Array:
     """Raw, and its inner dimension cut where the layout says so."""
     padding = [(side, side) for side in settings["padding"]]
     cuts = settings["layout"].cuts
@@ -154,7 +154,7 @@ def _by_windows(x: Array, weight: Array, settings: dict) -> Array:
     return found.reshape(batch, height, width, -1).transpose(0, 3, 1, 2)
 
 
-def _by_taps(x: Array, weight: Array, settings: dict) -> Array:
+def _by_taps(x: Array, weight: Array, settings: Settings) -> Array:
     """Raw: every position times the weights of every tap, then each tap's results shifted to where they belong."""
     x = jnp.pad(x, [(0, 0), (0, 0), *((side, side) for side in settings["padding"])])
     batch, channels, height, width = x.shape
@@ -165,14 +165,14 @@ def _by_taps(x: Array, weight: Array, settings: dict) -> Array:
     return sum(_windows(tap, kernel, settings["stride"])[place] for place, tap in enumerate(found))
 
 
-def _depthwise(x: Array, weight: Array, stride: tuple[int, int]) -> Array:
+def _depthwise(x: Array, weight: Array, stride: Pair) -> Array:
     """One kernel a channel: a product per tap, all in one round, for the engine has no grouped convolution."""
     taps = jnp.stack(_windows(x, weight.shape[2:], stride))
     taps = jnp.repeat(taps, len(weight) // x.shape[1], axis=2)
     return (taps * weight.reshape(len(weight), -1).T[:, None, :, None, None]).sum(0)
 
 
-def _windows(x: Array, kernel: tuple[int, int], stride: tuple[int, int]) -> list[Array]:
+def _windows(x: Array, kernel: Sequence[int], stride: Pair) -> list[Array]:
     """For each place in the kernel, what it sees of x in every window."""
     height, width = x.shape[2:]
     return [
@@ -182,11 +182,11 @@ def _windows(x: Array, kernel: tuple[int, int], stride: tuple[int, int]) -> list
     ]
 
 
-def _average_pool(x: Array, kernel: tuple[int, int], stride: tuple[int, int]) -> Array:
+def _average_pool(x: Array, kernel: Pair, stride: Pair) -> Array:
     return sum(_windows(x, kernel, stride)) * (1 / (kernel[0] * kernel[1]))
 
 
-def _max_pool(x: Array, settings: dict) -> Array:
+def _max_pool(x: Array, settings: Settings) -> Array:
     """The larger of pairs, of pairs of pairs, ...: as few rounds as there can be."""
     found = list(_stacked(x, settings, 64))
     while len(found) > 1:
@@ -196,7 +196,7 @@ def _max_pool(x: Array, settings: dict) -> Array:
     return found[0]
 
 
-def _stacked(x: Array, settings: dict, bits: int) -> Array:
+def _stacked(x: Array, settings: Settings, bits: int) -> Array:
     """For each place in the window, what it sees of x, padded with what never wins."""
     padding = [(0, 0), (0, 0), *[(side, side) for side in settings["padding"]]]
     return jnp.stack(

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from typing import Protocol
 
 import jax
 import numpy as np
@@ -24,11 +25,28 @@ from private_inference.engine.cost import Cost
 from private_inference.engine.protocols import FIELD_BITS, FRACTION_BITS, SET_UPS, EngineSettings
 from private_inference.engine.rings import low_half, zero_extended
 
-Link = libspu.link.Context
 CLIENT, SERVER = 0, 1
 PARTIES = ("client", "server")
 
 TRAFFIC = re.compile(r"Link details: total send bytes (\d+), recv bytes (\d+), send actions (\d+), recv actions (\d+)")
+
+
+class Link(Protocol):
+    """What is used of the engine's own link to the other party."""
+
+    rank: int
+
+    def spawn(self) -> Link: ...
+
+    def send(self, receiver: int, content: str | bytes) -> None: ...
+
+    def recv(self, sender: int) -> bytes: ...
+
+    def all_gather(self, content: str) -> list[str]: ...
+
+    def barrier(self) -> None: ...
+
+    def stop_link(self) -> None: ...
 
 
 def engine_name() -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from private_inference.program.steps import COMPARING, Program
+from private_inference.program.steps import COMPARING, Program, Settings
 
 LIMIT = 2.0**13  # 2^31 in fixed point of 18 binary digits after the point
 MARGIN = 16  # how many times larger than all that was tried a value may be
@@ -30,7 +30,7 @@ def with_bits(program: Program, bits: int, largest: Mapping[str, float]) -> Prog
     for step in program.steps:
         if step.kind in COMPARING:
             fits = largest.get(step.inputs[0], float("inf")) <= largest_allowed(step.kind)
-            settings = {**step.settings, "bits": 32 if bits == 32 and fits else 64}
+            settings: Settings = {**step.settings, "bits": 32 if bits == 32 and fits else 64}
             changes[step.output] = [replace(step, settings=settings)]
     return program.replaced(changes)
 

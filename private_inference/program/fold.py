@@ -31,13 +31,14 @@ def fold_norms(program: Program) -> Program:
     """The same function with as few affine steps as can be; `decisions` says what became of each."""
     for norm in [step for step in program.steps if step.kind == "affine"]:
         # Earlier rounds may have scaled this very step.
-        step = program.producer(norm.output)
+        step = next(step for step in program.steps if step.output == norm.output)
         before = macs(program)
+        into: tuple[str, ...] = ()
         try:
-            program, why, *into = _into_producer(program, step) or _into_consumers(program, step)
+            program, why, into = _into_producer(program, step) or _into_consumers(program, step)
             done = True
         except _Blocked as reason:
-            why, into, done = f"{reason}, so it stays a multiplication per value", [], False
+            why, done = f"{reason}, so it stays a multiplication per value", False
         layers = (step.layer, *into)
         program = program.decided(Decision("fold", layers, done, why, before, macs(program)))
     return program
@@ -50,16 +51,18 @@ def scaled_outputs(step: Step, scale: np.ndarray, bias: np.ndarray | float = 0.0
     return {"weight": weight.astype(np.float32), "bias": (old * scale + bias).astype(np.float32)}
 
 
-def _into_producer(program: Program, step: Step) -> tuple[Program, str, str] | None:
+def _into_producer(program: Program, step: Step) -> tuple[Program, str, tuple[str, ...]] | None:
+    """(the program, why, the layers that it went into); None where there is no such convolution."""
     source = program.producer(step.inputs[0])
     if source is None or source.kind != "conv" or program.only_consumer(source.output) is not step:
         return None
     arrays = scaled_outputs(source, *(step.arrays[name].astype(np.float64).ravel() for name in ("scale", "bias")))
     merged = replace(source, output=step.output, arrays=arrays)
-    return program.replaced({source.output: [], step.output: [merged]}), "into the convolution before it", source.layer
+    changed = program.replaced({source.output: [], step.output: [merged]})
+    return changed, "into the convolution before it", (source.layer,)
 
 
-def _into_consumers(program: Program, step: Step) -> tuple[Program, str]:
+def _into_consumers(program: Program, step: Step) -> tuple[Program, str, tuple[str, ...]]:
     scale, bias = (step.arrays[name].astype(np.float64) for name in ("scale", "bias"))
     if not scale.all() or np.abs(bias / scale).max() > LARGEST_SHIFT:
         raise _Blocked("a scale of (nearly) 0 leaves no shift that could stand for it")
@@ -67,9 +70,9 @@ def _into_consumers(program: Program, step: Step) -> tuple[Program, str]:
     _absorb(program, step.output, scale.ravel(), changed)
     shift = replace(step, kind="shift", arrays={"bias": (bias / scale).astype(np.float32)})
     changes = {output: [new] for output, new in changed.items()}
-    takers = [new.layer for new in changed.values()]
+    takers = tuple(new.layer for new in changed.values())
     why = "the scale into the layers after it, the rest is a shift"
-    return (program.replaced({**changes, step.output: [shift]}), why, *takers)
+    return program.replaced({**changes, step.output: [shift]}), why, takers
 
 
 def _absorb(program: Program, value: str, scale: np.ndarray, changed: dict[str, Step]) -> None:

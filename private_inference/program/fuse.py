@@ -18,14 +18,14 @@ are cheaper apart. `decisions` tells what was looked at, and why not.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch.nn import functional as F
 
-from private_inference.program.steps import Decision, Program, Step, shapes, step_macs
+from private_inference.program.steps import Decision, Pair, Program, Settings, Step, shapes, step_macs
 
 POINT = (1, 1)
 NO_PADDING = (0, 0)
@@ -103,7 +103,7 @@ def _composed(first: Step, second: Step, sides: list[int], known: dict) -> list[
         top, left = v * stride_y, u * stride_x
         weight[:, :, top : top + kernel[0], left : left + kernel[1]] += np.tensordot(weight2[:, :, v, u], weight1, 1)
     bias1, bias2 = (step.arrays["bias"].astype(np.float64) for step in (first, second))
-    settings = {
+    settings: Settings = {
         "stride": _each(lambda s1, s2: s1 * s2, first.settings["stride"], second.settings["stride"]),
         "padding": _each(
             lambda p1, p2, s1: p1 + p2 * s1,
@@ -144,16 +144,16 @@ def dense(step: Step) -> np.ndarray:
     return full.reshape(outputs, groups * inputs, *kernel)
 
 
-def _each(rule: Callable[..., int], *pairs: tuple[int, int]) -> tuple[int, int]:
+def _each(rule: Callable[..., int], *pairs: Sequence[int]) -> Pair:
     height, width = (rule(*values) for values in zip(*pairs, strict=True))
     return height, width
 
 
 def _sum_of_convolutions(program: Program, step: Step, known: dict) -> _Candidate | None:
-    branches = [_convolution_before(program, value) for value in step.inputs]
-    if None in branches or branches[0] is branches[1]:
+    one, other = (_convolution_before(program, value) for value in step.inputs)
+    if one is None or other is None or one is other:
         return None
-    one, other = branches
+    branches = (one, other)
     if one.inputs != other.inputs or one.settings["stride"] != other.settings["stride"]:
         return None
     # Aligned by their padding, each kernel reaches from -padding to kernel - padding.
@@ -170,8 +170,8 @@ def _sum_of_convolutions(program: Program, step: Step, known: dict) -> _Candidat
     )
 
 
-def _summed(one: Step, other: Step, step: Step, padding: tuple[int, int], sides: tuple[int, int], groups: int) -> Step:
-    weight, bias = 0.0, 0.0
+def _summed(one: Step, other: Step, step: Step, padding: Pair, sides: Pair, groups: int) -> Step:
+    weight = bias = np.zeros(())
     for branch in (one, other):
         part = branch.arrays["weight"].astype(np.float64) if groups == branch.settings["groups"] else dense(branch)
         before = _each(int.__sub__, padding, branch.settings["padding"])
@@ -179,7 +179,7 @@ def _summed(one: Step, other: Step, step: Step, padding: tuple[int, int], sides:
         weight = weight + np.pad(part, ((0, 0), (0, 0), *zip(before, after, strict=True)))
         bias = bias + branch.arrays["bias"].astype(np.float64)
     arrays = {"weight": weight.astype(np.float32), "bias": bias.astype(np.float32)}
-    settings = {"stride": one.settings["stride"], "padding": padding, "groups": groups}
+    settings: Settings = {"stride": one.settings["stride"], "padding": padding, "groups": groups}
     return Step("conv", one.inputs, step.output, f"{one.layer} + {other.layer}", arrays, settings)
 
 
@@ -209,12 +209,16 @@ def _pooled_convolution(program: Program, pool: Step, known: dict) -> _Candidate
 
 
 def _before_linear(program: Program, second: Step, known: dict) -> _Candidate | None:
-    first = flat = program.producer(second.inputs[0])
-    if flat is not None and flat.kind == "flatten":
-        first = program.producer(flat.inputs[0])
-        if first is None or first.kind != "conv" or known[first.inputs[0]][1:] != POINT or not _is_point(first):
+    flat = program.producer(second.inputs[0])
+    if flat is None:
+        return None
+    first = flat
+    if flat.kind == "flatten":
+        conv = _convolution_before(program, flat.inputs[0])
+        if conv is None or known[conv.inputs[0]][1:] != POINT or not _is_point(conv):
             return None
-    elif flat is None or flat.kind != "linear":
+        first = conv
+    elif flat.kind != "linear":
         return None
     inputs = math.prod(known[first.inputs[0]])
 

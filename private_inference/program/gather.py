@@ -114,7 +114,7 @@ def kept_values(x: Any, layout: GatherPlan, xp: ModuleType = np) -> Any:
 def put_back(x: Any, done: Any, layout: GatherPlan, xp: ModuleType = np) -> Any:
     """x (B, N) with `done` (B, kept) in the place of its `kept_values`."""
     taken = sum(piece.stop - piece.start for piece in layout.pieces if piece.kind == "relu")
-    mixed = None
+    mixed: Any = None
     if len(layout.indices):
         both = xp.concatenate([done[:, taken:], _mixed(x, layout, xp)], axis=1)
         mixed = _gathered(both, layout.inverse, xp)

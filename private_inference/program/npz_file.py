@@ -21,13 +21,13 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO, cast
 
 import numpy as np
 
 from helper.errors import UserError
 from helper.files import load_arrays, parse_json, unpack_arrays
-from private_inference.program.steps import COMPARING, INPUT, KINDS, Decision, Program, Step, pair, shapes
+from private_inference.program.steps import COMPARING, INPUT, KINDS, Decision, Program, Settings, Step, pair, shapes
 
 FORMAT = "rlnet-program"
 VERSION = 1
@@ -35,7 +35,7 @@ VERSION = 1
 
 def write_program(file: BinaryIO, program: Program, about: Mapping[str, object], *, compressed: bool = False) -> None:
     """Write `program` and what is known `about` it, plain JSON values, to an open file."""
-    arrays = {
+    arrays: dict[str, Any] = {
         _key(number, name): array for number, step in enumerate(program.steps) for name, array in step.arrays.items()
     }
     save = np.savez_compressed if compressed else np.savez
@@ -87,7 +87,8 @@ def load_program(path: str | Path | BinaryIO) -> tuple[Program, dict]:
             raise UserError(f"{name}: program version {description['version']}, this code reads {VERSION}")
         steps = tuple(_read_step(step, content) for step in description["steps"])
         decisions = [Decision(**{**item, "layers": tuple(item["layers"])}) for item in description["decisions"]]
-        program = Program(tuple(int(size) for size in description["input"]["shape"]), steps, tuple(decisions))
+        channels, height, width = (int(size) for size in description["input"]["shape"])
+        program = Program((channels, height, width), steps, tuple(decisions))
         shapes(program)
         if program.output != description["output"]:
             raise ValueError(f"the last step makes '{program.output}', not '{description['output']}'")
@@ -108,12 +109,11 @@ def _read_step(described: dict, content: Mapping[str, np.ndarray]) -> Step:
     for name, array in arrays.items():
         if array.dtype != (np.bool_ if name == "mask" else np.float32):
             raise ValueError(f"{name} of {described['layer']} is {array.dtype}")
-    found = {
-        name: int(described["settings"][name]) if name == "groups" else pair(described["settings"][name])
-        for name in settings
-    }
-    if described["kind"] in COMPARING and "bits" in described["settings"]:
-        found["bits"] = int(described["settings"]["bits"])
+    given = described["settings"]
+    plain = {name: int(given[name]) if name == "groups" else pair(given[name]) for name in settings}
+    found = cast(Settings, plain)
+    if described["kind"] in COMPARING and "bits" in given:
+        found["bits"] = int(given["bits"])
         if found["bits"] not in (32, 64):
             raise ValueError(f"{described['layer']} compares in {found['bits']} bits")
     return Step(described["kind"], tuple(described["inputs"]), described["output"], described["layer"], arrays, found)

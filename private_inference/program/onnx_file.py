@@ -8,6 +8,7 @@ that quantise their constants.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -60,13 +61,13 @@ def _nodes(step: Step, output: str) -> list:
 
     settings, x = step.settings, step.inputs[0]
     constant = {name: f"{step.output}.{name}" for name in step.arrays}
-    windows = {"strides": settings["stride"]} if "stride" in settings else {}
+    windows: dict[str, Any] = {"strides": settings["stride"]} if "stride" in settings else {}
     if "padding" in settings:
         windows["pads"] = settings["padding"] * 2  # top, left, bottom, right
     if "kernel" in settings:
         windows["kernel_shape"] = settings["kernel"]
 
-    def node(operator: str, inputs: list[str], to: str = output, **attributes):
+    def node(operator: str, inputs: list[str], to: str = output, **attributes: Any):
         return make_node(operator, inputs, [to], f"{step.layer}/{operator}/{to}", **attributes)
 
     match step.kind:

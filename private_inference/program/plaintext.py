@@ -46,7 +46,8 @@ def _compute(step: Step, x: Tensor, *others: Tensor) -> Tensor:
     settings = step.settings
     match step.kind:
         case "conv":
-            return F.conv2d(x, arrays["weight"], arrays["bias"], **settings)
+            weight, bias, stride, padding = arrays["weight"], arrays["bias"], settings["stride"], settings["padding"]
+            return F.conv2d(x, weight, bias, stride, padding, groups=settings["groups"])
         case "linear":
             return F.linear(x, arrays["weight"], arrays["bias"])
         case "affine":

@@ -23,6 +23,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any, TypedDict
 
 import numpy as np
 
@@ -43,17 +44,28 @@ KINDS: dict[str, tuple[int, set[str], set[str], set[str]]] = {
 
 COMPARING = ("relu", "max_pool")
 
+Pair = tuple[int, int]  # (height, width)
+
+
+class Settings(TypedDict, total=False):
+    stride: Pair
+    padding: Pair
+    kernel: Pair
+    groups: int
+    bits: int
+    layout: Any  # engine/products.py's, in the engine alone
+
 
 @dataclass(frozen=True, eq=False)
 class Step:
-    """One operation. `layer` is the module it comes from; settings are (height, width) pairs, or whole numbers."""
+    """One operation. `layer` is the module it comes from."""
 
     kind: str
     inputs: tuple[str, ...]
     output: str
     layer: str
     arrays: Mapping[str, np.ndarray] = field(default_factory=dict)
-    settings: Mapping[str, int | tuple[int, int]] = field(default_factory=dict)
+    settings: Settings = field(default_factory=Settings)
 
 
 @dataclass(frozen=True)
@@ -102,7 +114,7 @@ class Program:
         return replace(self, decisions=(*self.decisions, *decisions))
 
 
-def pair(value: object) -> tuple[int, int]:
+def pair(value: object) -> Pair:
     """3 or (3, 3) as two whole numbers."""
     height, width = value if isinstance(value, tuple | list) else (value, value)
     return int(height), int(width)
@@ -130,7 +142,7 @@ def _output_shape(step: Step, shape: tuple[int, ...], *others: tuple[int, ...]) 
         return (arrays["weight"].shape[0],)
     if step.kind in ("conv", "average_pool", "max_pool"):
         channels, *sides = shape
-        kernel = settings["kernel"] if step.kind != "conv" else arrays["weight"].shape[2:]
+        kernel = settings["kernel"] if step.kind != "conv" else pair(arrays["weight"].shape[2:])
         if step.kind == "conv":
             if arrays["weight"].shape[1] * settings["groups"] != channels:
                 raise ValueError(f"weight is {arrays['weight'].shape}")

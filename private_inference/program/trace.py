@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,9 +18,12 @@ from torch.nn import functional as F
 from helper.errors import UserError
 from models.layers import BranchNorm2d, MaskedReLU, Network, Normalize
 from private_inference.program.fold import fold_norms
-from private_inference.program.steps import INPUT, Program, Step, output_shape, pair
+from private_inference.program.steps import INPUT, Program, Settings, Step, output_shape, pair
 
 LEAVES = (MaskedReLU, BranchNorm2d, Normalize)
+
+Shape = tuple[int, ...]
+Described = tuple[str, dict[str, np.ndarray], Settings]  # kind, arrays and settings of a step
 
 
 class Unsupported(Exception):
@@ -60,7 +64,8 @@ class _Reader:
         self.model = model
         self.branch = branch
         side = model.spec.image_size
-        self.shapes: dict[str, tuple[int, ...]] = {INPUT: (3, side, side)}
+        self.input_shape = (3, side, side)
+        self.shapes: dict[str, Shape] = {INPUT: self.input_shape}
         self.names: dict[fx.Node, str] = {}
         self.steps: list[Step] = []
 
@@ -74,16 +79,17 @@ class _Reader:
                     f"'{what}' {reason}; private_inference/program/steps.py lists the steps there are, and "
                     "private_inference/program/trace.py what becomes one"
                 ) from reason
-        return Program(self.shapes[INPUT], tuple(self.steps))
+        return Program(self.input_shape, tuple(self.steps))
 
     def _read(self, node: fx.Node) -> None:
         if node.op == "placeholder":
             self.names[node] = INPUT
         elif node.op == "output":
-            if self.names.get(node.args[0]) != self.steps[-1].output:
+            result = node.args[0]
+            if not isinstance(result, fx.Node) or self.names.get(result) != self.steps[-1].output:
                 raise Unsupported("of the network is no logits of its last step")
         elif node.op == "call_module":
-            module = self.model.get_submodule(node.target)
+            module = self.model.get_submodule(str(node.target))
             become = next((become for kind, become in MODULES.items() if isinstance(module, kind)), None)
             if become is None or len(node.args) != 1 or node.kwargs:
                 raise Unsupported(f"({type(module).__name__}) has no step that stands for it")
@@ -99,19 +105,19 @@ class _Reader:
             raise Unsupported("has no step that stands for it")
 
     def _input(self, node: object) -> str:
-        if node not in self.names:
+        if not isinstance(node, fx.Node) or node not in self.names:
             raise Unsupported("takes something that is no map")
         return self.names[node]
 
-    def _emit(self, node: fx.Node, described: list[tuple[str, dict, dict]], *others: fx.Node) -> None:
+    def _emit(self, node: fx.Node, described: list[Described], *others: fx.Node) -> None:
         """Append these steps, each on the last one's value; an empty list is the identity."""
         value = self._input(node.args[0])
-        layer = node.target if node.op == "call_module" else node.name
+        layer = str(node.target) if node.op == "call_module" else node.name
         for number, (kind, arrays, settings) in enumerate(described):
             output = node.name if number == len(described) - 1 else f"{node.name}_{number}"
             inputs = (value, *(self._input(other) for other in others))
-            if settings.get("kernel") == "map":
-                settings = settings | dict.fromkeys(("kernel", "stride"), self.shapes[value][1:])
+            if kind == "average_pool" and not settings:  # over the whole map
+                settings = {"kernel": pair(self.shapes[value][1:]), "stride": pair(self.shapes[value][1:])}
             step = Step(kind, inputs, output, layer, arrays, settings)
             try:
                 self.shapes[output] = output_shape(step, *(self.shapes[name] for name in inputs))
@@ -126,14 +132,14 @@ def array(tensor: Tensor) -> np.ndarray:
     return tensor.detach().cpu().to(torch.float32).contiguous().numpy().copy()
 
 
-def _normalize(module: Normalize, branch: int, shape: tuple[int, ...]) -> list:
+def _normalize(module: Normalize, branch: int, shape: Shape) -> list[Described]:
     # In float64, so that folding rounds once.
     mean, std = (tensor.detach().cpu().double() for tensor in (module.mean, module.std))
     return [("affine", {"scale": array(1 / std), "bias": array(-mean / std)}, {})]
 
 
-def _norm(module: BranchNorm2d, branch: int, shape: tuple[int, ...]) -> list:
-    norm = module.branches[branch]
+def _norm(module: BranchNorm2d, branch: int, shape: Shape) -> list[Described]:
+    norm = module.branch(branch)
     mean, variance, weight, bias = (
         tensor.detach().cpu().double()[:, None, None]
         for tensor in (norm.running_mean, norm.running_var, norm.weight, norm.bias)
@@ -142,65 +148,65 @@ def _norm(module: BranchNorm2d, branch: int, shape: tuple[int, ...]) -> list:
     return [("affine", {"scale": array(scale), "bias": array(bias - mean * scale)}, {})]
 
 
-def _relu(module: MaskedReLU, branch: int, shape: tuple[int, ...]) -> list:
+def _relu(module: MaskedReLU, branch: int, shape: Shape) -> list[Described]:
     mask = module.mask.detach().cpu()
     if not mask.any():
         return []
     return [("relu", {} if mask.all() else {"mask": mask.expand(shape).contiguous().numpy().copy()}, {})]
 
 
-def _conv(module: nn.Conv2d, branch: int, shape: tuple[int, ...]) -> list:
+def _conv(module: nn.Conv2d, branch: int, shape: Shape) -> list[Described]:
     if pair(module.dilation) != (1, 1) or module.padding_mode != "zeros" or isinstance(module.padding, str):
         raise Unsupported("is dilated, or padded with something else than a fixed width of zeros")
     bias = torch.zeros(module.out_channels) if module.bias is None else module.bias
-    settings = {"stride": pair(module.stride), "padding": pair(module.padding), "groups": int(module.groups)}
+    settings: Settings = {"stride": pair(module.stride), "padding": pair(module.padding), "groups": module.groups}
     return [("conv", {"weight": array(module.weight), "bias": array(bias)}, settings)]
 
 
-def _linear(module: nn.Linear, branch: int, shape: tuple[int, ...]) -> list:
+def _linear(module: nn.Linear, branch: int, shape: Shape) -> list[Described]:
     bias = torch.zeros(module.out_features) if module.bias is None else module.bias
     return [("linear", {"weight": array(module.weight), "bias": array(bias)}, {})]
 
 
-def _max_pool(module: nn.MaxPool2d, branch: int, shape: tuple[int, ...]) -> list:
+def _max_pool(module: nn.MaxPool2d, branch: int, shape: Shape) -> list[Described]:
     if pair(module.dilation) != (1, 1) or module.ceil_mode or module.return_indices:
         raise Unsupported("is dilated, rounds up or returns indices")
-    settings = {"kernel": pair(module.kernel_size), "stride": pair(module.stride), "padding": pair(module.padding)}
-    return [("max_pool", {}, settings)]
+    kernel, stride, padding = (pair(size) for size in (module.kernel_size, module.stride, module.padding))
+    return [("max_pool", {}, {"kernel": kernel, "stride": stride, "padding": padding})]
 
 
-def _average_pool(module: nn.AvgPool2d, branch: int, shape: tuple[int, ...]) -> list:
+def _average_pool(module: nn.AvgPool2d, branch: int, shape: Shape) -> list[Described]:
     if pair(module.padding) != (0, 0) or module.ceil_mode or module.divisor_override:
         raise Unsupported("is padded, rounds up or has a divisor of its own")
     return [("average_pool", {}, {"kernel": pair(module.kernel_size), "stride": pair(module.stride)})]
 
 
-def _global_pool(size: object = 1, **more) -> list:
+def _global_pool(size: object = 1, **more) -> list[Described]:
     if more or size is None or pair(size) != (1, 1):
         raise Unsupported("pools to something else than one value a channel")
-    return [("average_pool", {}, {"kernel": "map"})]
+    return [("average_pool", {}, {})]
 
 
-def _flatten(start_dim: int = 0, end_dim: int = -1) -> list:
+def _flatten(start_dim: int = 0, end_dim: int = -1) -> list[Described]:
     if (start_dim, end_dim) != (1, -1):
         raise Unsupported("flattens something else than one image's values")
     return [("flatten", {}, {})]
 
 
-def _mean(dim: object = None, keepdim: bool = False) -> list:
-    if dim is None or tuple(dim) not in {(2, 3), (-2, -1)}:
+def _mean(dim: object = None, keepdim: bool = False) -> list[Described]:
+    if not isinstance(dim, tuple | list) or tuple(dim) not in {(2, 3), (-2, -1)}:
         raise Unsupported("is no mean over height and width")
     return [*_global_pool(), *([] if keepdim else _flatten(1))]
 
 
-def _add(*other: object, **more) -> list:
+def _add(*other: object, **more) -> list[Described]:
     if other or more:
         raise Unsupported("adds something that is no map")
     return [("add", {}, {})]
 
 
 # What becomes of a module: steps as (kind, arrays, settings), of (module, branch, shape of the map it meets).
-MODULES: dict[type[nn.Module], Callable[[nn.Module, int, tuple[int, ...]], list]] = {
+MODULES: dict[type[nn.Module], Callable[[Any, int, Shape], list[Described]]] = {
     Normalize: _normalize,
     BranchNorm2d: _norm,
     MaskedReLU: _relu,
@@ -215,7 +221,7 @@ MODULES: dict[type[nn.Module], Callable[[nn.Module, int, tuple[int, ...]], list]
     nn.Dropout2d: lambda *_: [],
 }
 # What becomes of a function or a method, of its arguments that are no values.
-CALLS: dict[Callable | str, Callable[..., list]] = {
+CALLS: dict[Callable | str, Callable[..., list[Described]]] = {
     operator.add: _add,
     operator.iadd: _add,
     torch.add: _add,
