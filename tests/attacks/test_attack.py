@@ -12,7 +12,8 @@ from torch.nn import functional as F
 from attacks.ascent import cross_entropy_per_image, sample_noise
 from attacks.attack import AttackSettings
 from attacks.mode import attack_mode
-from attacks.pgd import pgd
+from attacks.pgd import signed_ascent
+from evaluation.robustness import withstands
 from helper.errors import UserError
 
 EPS, STEP = 8 / 255, 2 / 255
@@ -33,7 +34,7 @@ def images():
 def test_pgd_stays_in_its_ball_and_raises_the_loss(start, images, network):
     x, labels = images
     with attack_mode(network(), 0) as model:
-        x_adv = pgd(
+        x_adv = signed_ascent(
             model,
             x,
             labels,
@@ -59,7 +60,7 @@ def test_one_step_by_hand(images, network):
     (gradient,) = torch.autograd.grad(F.cross_entropy(model(start), labels, reduction="sum"), start)
     want = torch.min(torch.max(start + STEP * gradient.sign(), x - EPS), x + EPS).clamp(0, 1).detach()
     with attack_mode(model, 0):
-        got = pgd(
+        got = signed_ascent(
             model,
             x,
             labels,
@@ -86,8 +87,10 @@ def test_fgsm_is_one_step_of_size_eps_from_the_image(images, network):
 
 def test_images_outside_the_pixel_range_are_refused(images, network):
     x, labels = images
+    attack = AttackSettings("pgd", EPS, STEP, 1)
+    assert withstands(network(), 0, x, labels, attack, labels, seed=0).shape == (4,)
     with pytest.raises(UserError, match=r"must lie in \[0, 1\].*255"):
-        pgd(network(), x * 255, labels, eps=EPS, step_size=STEP, steps=1, loss=cross_entropy_per_image)
+        withstands(network(), 0, x * 255, labels, attack, labels, seed=0)
 
 
 @pytest.mark.parametrize("fails", [False, True])
@@ -105,7 +108,7 @@ def test_attack_mode_leaves_no_trace(fails, images, network):
             assert not any(module.training for module in model.modules())
             assert not any(parameter.requires_grad for parameter in model.parameters())
             assert model.bn1.route == ((None, 1),)
-            pgd(model, x, labels, eps=EPS, step_size=STEP, steps=2, loss=cross_entropy_per_image)
+            signed_ascent(model, x, labels, eps=EPS, step_size=STEP, steps=2, loss=cross_entropy_per_image)
             if fails:
                 raise KeyError("in the middle of the attack")
 
@@ -127,7 +130,9 @@ def test_attack_goes_through_its_branch(images, network):
     results = []
     for branch in (0, 1):
         with attack_mode(model, branch):
-            results.append(pgd(model, x, labels, eps=EPS, step_size=STEP, steps=2, loss=cross_entropy_per_image))
+            results.append(
+                signed_ascent(model, x, labels, eps=EPS, step_size=STEP, steps=2, loss=cross_entropy_per_image)
+            )
     assert not torch.equal(*results)
 
 
@@ -156,7 +161,7 @@ def test_memory_does_not_grow_with_the_steps(images, network):
     with attack_mode(network(), 0) as model:
 
         def run(steps):
-            return lambda: pgd(
+            return lambda: signed_ascent(
                 model,
                 x,
                 labels,

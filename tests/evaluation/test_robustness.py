@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from attacks.ascent import cross_entropy_per_image, sample_noise
 from attacks.attack import AttackSettings
 from attacks.mode import attack_mode
-from attacks.pgd import pgd
+from attacks.pgd import signed_ascent
 from dataset import dataset_spec, load_dataset
 from dataset.loaders import eval_loader
 from evaluation.robustness import withstands
@@ -61,7 +61,7 @@ def test_an_image_must_withstand_every_restart(trained, monkeypatch):
         noise = sample_noise(indices, x.shape[1:], 1, restart)
         with attack_mode(model, 0):
             options = {"eps": EPS, "step_size": STEP, "steps": 3, "loss": cross_entropy_per_image}
-            each &= model(pgd(model, x, labels, **options, random_start=noise)).argmax(1) == labels
+            each &= model(signed_ascent(model, x, labels, **options, random_start=noise)).argmax(1) == labels
     assert torch.equal(together, each)
     one = withstands(model, 0, x, labels, AttackSettings("pgd", EPS, STEP, 3), indices, seed=1)
     assert 0 < together.sum() < one.sum() or torch.equal(together, one)
@@ -77,7 +77,7 @@ def test_pgd_is_that_of_torchattacks(random_start, trained):
     start = torch.empty_like(x).uniform_(-EPS, EPS) / EPS if random_start else None
     with attack_mode(model, 0):
         options = {"eps": EPS, "step_size": STEP, "steps": 10, "loss": cross_entropy_per_image}
-        ours = pgd(model, x, labels, **options, random_start=start)
+        ours = signed_ascent(model, x, labels, **options, random_start=start)
         assert torch.equal(model(ours).argmax(1), model(theirs).argmax(1))
     # A gradient of about zero may have another sign, where sums are taken in another order.
     assert ((ours - theirs).abs() > 1e-6).float().mean() < 0.002

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support.running import start
-from support.secure_runs import EMPTY, LOGIT_ERROR, SCRIPT, Files, finish, make_files, measure, needs_engine, read
+from support.running import finish, start
+from support.secure_runs import EMPTY, LOGIT_ERROR, PATIENCE, SCRIPT, Files, make_files, measure, needs_engine, read
 
 from masks.counting import relu_counts
 from private_inference.engine.cost import Cost
@@ -126,7 +126,7 @@ def test_an_emulated_network_costs_its_round_trips(files, tmp_path, namespaces) 
         f"{SCRIPT} --path {files['masked']} --protocol semi2k --images 1 --network 1000,20 "
         f"--emulate --save_dir {tmp_path} --run_name slow"
     )
-    finish(process)
+    finish(process, timeout=PATIENCE)
     results = read(tmp_path / "private_inference" / "slow")
     assert results["link"] == {"kind": "emulated", "name": "1000,20", "bandwidth": 1e9, "rtt": 0.02}
     (record,) = results["measured"]

@@ -14,8 +14,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from support.forked import Forked
 from support.running import start
-from support.secure_runs import SCRIPT, Files, make_files, needs_engine, read
+from support.secure_runs import SCRIPT, Files, both_parties, make_files, needs_engine, read
 
 from private_inference.costs.measurement import free_ports
 from private_inference.costs.pins import PinnedPrograms
@@ -31,26 +32,18 @@ def files(tmp_path_factory) -> Files:
 
 
 @contextmanager
-def both(files: Files, folder: Path, client: str, server: str, model: str = "masked") -> Iterator[dict]:
-    """A client and a server, each a command of its own."""
+def both(files: Files, folder: Path, client: str, server: str) -> Iterator[dict]:
+    """A client and a server, and by "peer" the server's address."""
     own, other = free_ports(2)
-    common = f"--protocol semi2k --save_dir {folder}"
     options = {
-        "client": f"--dataset digits --images 2 --listen 127.0.0.1:{own} --peer 127.0.0.1:{other} {client}",
-        "server": f"--path {files[model]} --listen 127.0.0.1:{other} --peer 127.0.0.1:{own} {server}",
+        "client": f"--protocol semi2k --dataset digits --images 2 {client}",
+        "server": f"--protocol semi2k --path {files['masked']} {server}",
     }
-    processes = {
-        role: start(f"{SCRIPT} --role {role} {common} --run_name {role} {more}") for role, more in options.items()
-    }
-    try:
+    with both_parties(folder, options, {"client": own, "server": other}) as processes:
         yield processes | {"peer": f"127.0.0.1:{other}"}
-    finally:
-        for process in processes.values():
-            process.kill()
-            process.wait()
 
 
-def ended(process: subprocess.Popen) -> tuple[int, str]:
+def ended(process: Forked) -> tuple[int, str]:
     """Its status, and the line that says what is wrong."""
     output = process.communicate(timeout=PATIENCE)[0].replace("\r", "\n")
     lines = [line for line in output.splitlines() if line.startswith("error: ")]

@@ -14,8 +14,18 @@ import numpy as np
 import pytest
 import torch
 from support.relay import Relay, stretches_found
-from support.running import ROOT, start
-from support.secure_runs import BRANCH, DIGITS, LOGIT_ERROR, SCRIPT, Files, finish, make_files, needs_engine, read
+from support.running import ROOT, finish
+from support.secure_runs import (
+    BRANCH,
+    DIGITS,
+    LOGIT_ERROR,
+    PATIENCE,
+    Files,
+    both_parties,
+    make_files,
+    needs_engine,
+    read,
+)
 
 from masks.counting import relu_counts
 from models.layers import Network, use_branch
@@ -62,19 +72,8 @@ def apart(files, tmp_path_factory) -> Apart:
         "server": f"--path {files['masked']} --branch {BRANCH}",
     }
     with Relay(ports["client"]) as to_client, Relay(ports["server"]) as to_server:
-        peers = {"client": to_server.port, "server": to_client.port}
-        processes = {
-            role: start(
-                f"{SCRIPT} --role {role} --listen 127.0.0.1:{ports[role]} "
-                f"--peer 127.0.0.1:{peers[role]} {own[role]} --save_dir {folder} --run_name {role}"
-            )
-            for role in own
-        }
-        try:
-            said = {role: finish(process) for role, process in processes.items()}
-        finally:
-            for process in processes.values():
-                process.kill()
+        with both_parties(folder, own, ports, {"client": to_server.port, "server": to_client.port}) as processes:
+            said = {role: finish(process, timeout=PATIENCE) for role, process in processes.items()}
         sent = {"client": to_server.received, "server": to_client.received}
     results = {role: read(folder / "private_inference" / role) for role in own}
     return Apart(said, results, sent, subject.program, subject.digest)

@@ -12,7 +12,7 @@ from statistics import mean
 
 import pytest
 import torch
-from support.running import fails, run, start, torchrun
+from support.running import fails, run, run_two, start
 
 from dataset import dataset_spec
 from helper.checkpoint import save_checkpoint
@@ -143,7 +143,7 @@ def test_two_processes_measure_what_one_does(checkpoint, tmp_path, unused_tcp_po
     # 355 images: six batches of 51, and one of 49 that the two processes share unevenly.
     options = f"--path {checkpoint} --steps 2 --batch_size 51 --num_workers 0 --device cpu --no_figures {CELLS}"
     run(f"validate_common_corruptions.py {options} --save_dir {tmp_path}/one")
-    run(f"validate_common_corruptions.py {options} --save_dir {tmp_path}/two", torchrun(unused_tcp_port))
+    run_two(f"validate_common_corruptions.py {options} --save_dir {tmp_path}/two", unused_tcp_port)
     one, two = results(tmp_path / "one"), results(tmp_path / "two")
     assert one["accuracy"]["images"] == 355
     assert (one["processes"], two["processes"]) == (1, 2)
@@ -190,7 +190,7 @@ def test_a_file_made_by_hand_needs_its_data_set_said(checkpoint, tmp_path):
 def test_autoattack_says_how_to_install_it(checkpoint, monkeypatch):
     import validate_common_corruptions as script
     from attacks import autoattack
-    from evaluation.plan import settle
+    from evaluation.settle import settle
     from helper.errors import UserError
 
     monkeypatch.setattr(autoattack, "find_spec", lambda name: None)

@@ -6,7 +6,9 @@ import os
 import subprocess
 import sys
 
-from support.forked import ROOT, run_forked
+from support.forked import ALONE, ROOT, Forked
+
+TIMEOUT = 120
 
 
 def words_of(command: str) -> list[str]:
@@ -15,25 +17,49 @@ def words_of(command: str) -> list[str]:
     return [*command.split(), *precise]
 
 
-def start(command: str, launcher: str = "", **environment: str) -> subprocess.Popen:
+def start(command: str) -> Forked:
+    return Forked(words_of(command))
+
+
+def launch(command: str, launcher: str) -> subprocess.Popen:
+    """'python LAUNCHER COMMAND', a Python that starts others."""
     words = [sys.executable, *launcher.split(), *words_of(command)]
-    env = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", **environment}
+    env = {**os.environ, **ALONE}
     return subprocess.Popen(words, cwd=ROOT, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
-def run(command: str, launcher: str = "", **environment: str) -> str:
-    process = start(command, launcher, **environment)
-    output = process.communicate(timeout=120)[0]
-    assert process.returncode == 0, output
-    return output
+def finish(*processes: Forked | subprocess.Popen, timeout: float = TIMEOUT) -> str:
+    """What they say; all must end well, and none is left behind."""
+    try:
+        outputs = [process.communicate(timeout=timeout)[0] for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+    said = "".join(outputs)
+    assert all(process.returncode == 0 for process in processes), said
+    return said
+
+
+def run(command: str) -> str:
+    return finish(start(command))
+
+
+def run_two(command: str, port: int) -> str:
+    """Two processes that train or measure as one, as a launcher would start them."""
+    shared = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    return finish(*(Forked(words_of(command), {**shared, "RANK": rank, "LOCAL_RANK": rank}) for rank in "01"))
 
 
 def fails(command: str) -> str:
     """The one line on stderr of a command that must end with status 2."""
-    status, _, errors = run_forked(words_of(command), timeout=120)
+    process = Forked(words_of(command), apart=True)
+    try:
+        _, errors = process.communicate(timeout=TIMEOUT)
+    finally:
+        process.kill()
     # A progress bar that was begun is wiped by a carriage return and blanks.
     lines = [line for line in errors.splitlines() if line.strip() and "batch/s" not in line]
-    assert status == 2, errors
+    assert process.returncode == 2, errors
     assert len(lines) == 1, errors
     assert lines[0].startswith("error: ")
     return lines[0]

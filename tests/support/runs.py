@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 
 from helper.processes import Processes
+from support.forked import Forked
 from training.plan import Plan
 from training.settle import settle
 
@@ -69,7 +70,7 @@ def assert_same_run(one: Path, other: Path) -> None:
     assert results[0]["relus"] == results[1]["relus"]
 
 
-def wait_for_step(process: subprocess.Popen, checkpoint: Path, epoch: int, step: int) -> None:
+def wait_for_step(process: Forked | subprocess.Popen, checkpoint: Path, epoch: int, step: int) -> None:
     """Until the run's last checkpoint is past that point. Checkpoints are atomic: one may be read at any time."""
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline:

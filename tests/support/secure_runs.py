@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-import subprocess
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,8 +17,9 @@ from models import build_model
 from models.layers import Network, relu_sites
 from models.restore import describe_model
 from private_inference.engine.parties import ENGINE_PYTHON
+from support.forked import Forked
 from support.networks import randomise_norms
-from support.running import start
+from support.running import finish, start
 
 needs_engine = pytest.mark.skipif(not ENGINE_PYTHON.is_file(), reason="private inference needs its engine: make pi")
 
@@ -26,6 +28,7 @@ BRANCH = 1
 EMPTY = "layer2.0.relu1"
 LOGIT_ERROR = 5e-3
 SCRIPT = "measure_private_inference.py"
+PATIENCE = 400  # seconds
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,14 +57,32 @@ def make_files(folder: Path) -> Files:
     return Files(folder, models)
 
 
-def finish(process: subprocess.Popen) -> str:
-    output = process.communicate(timeout=400)[0]
-    assert process.returncode == 0, output
-    return output
+@contextmanager
+def both_parties(
+    folder: Path, options: Mapping[str, str], ports: Mapping[str, int], peers: Mapping[str, int] | None = None
+) -> Iterator[dict[str, Forked]]:
+    """By role, a command for each party with `options` of its own, its results in `folder`.
+
+    `ports`: where each listens; `peers`: where it thinks that the other one does.
+    """
+    peers = peers or {"client": ports["server"], "server": ports["client"]}
+    processes = {
+        role: start(
+            f"{SCRIPT} --role {role} --listen 127.0.0.1:{ports[role]} --peer 127.0.0.1:{peers[role]} {own} "
+            f"--save_dir {folder} --run_name {role}"
+        )
+        for role, own in options.items()
+    }
+    try:
+        yield processes
+    finally:
+        for process in processes.values():
+            process.kill()
+            process.wait()
 
 
 def measure(options: str) -> str:
-    return finish(start(f"{SCRIPT} {options}"))
+    return finish(start(f"{SCRIPT} {options}"), timeout=PATIENCE)
 
 
 def read(folder: Path) -> dict:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from support.running import fails, run, start, torchrun
+from support.running import fails, run, run_two, start
 from support.runs import SMALL, assert_same_run, log, run_folder, wait_for_step
 
 pytestmark = pytest.mark.slow
@@ -96,7 +96,7 @@ def test_two_processes_train_the_average_of_one(tmp_path, unused_tcp_port):
     """By one step: in the next, a gradient near 0 may have another sign in the attack, for sums round otherwise."""
     command = f"{TEACHER} --epochs 1 --limit_train_batches 1"
     run(f"{command} --save_dir {tmp_path}/one")
-    run(f"{command} --save_dir {tmp_path}/two", torchrun(unused_tcp_port))
+    run_two(f"{command} --save_dir {tmp_path}/two", unused_tcp_port)
     one, two = (load(run_folder(tmp_path / name) / "resnet8_last.pth")["average"]["network"] for name in ("one", "two"))
     for name, value in one.items():
         torch.testing.assert_close(two[name], value, rtol=1e-3, atol=5e-5)
@@ -107,10 +107,10 @@ def test_two_processes_train_the_average_of_one(tmp_path, unused_tcp_port):
 
 def test_processes_agree_on_what_a_clock_decides_and_keep_to_it(tmp_path, unused_tcp_port):
     command = f"{TEACHER} --epochs 1 --limit_train_batches 1 --no_sync_bn --amp auto --save_dir {tmp_path}"
-    said = run(command, torchrun(unused_tcp_port))
+    said = run_two(command, unused_tcp_port)
     assert said.count("note: --amp auto") == 1
     chosen = load(run_folder(tmp_path) / "resnet8_last.pth")["args"]["amp"]
     assert chosen == ("bf16" if "training in bfloat16" in said else "none")
-    said = run(f"{command} --resume auto", torchrun(unused_tcp_port + 1))
+    said = run_two(f"{command} --resume auto", unused_tcp_port + 1)
     assert "this run is finished" in said
     assert "note: --amp auto" not in said

@@ -10,7 +10,7 @@ from distiller_zoo.loss import Loss, Option, Output
 from distiller_zoo.modes import Term
 
 
-class MeanLogit(Loss):
+class MeanLogit(Loss[Output]):
     name = "ml"
     summary = "delta times the squared distance of the mean logits of the clean view"
     tokens: ClassVar = {"meanlogit": "clean"}
