@@ -92,11 +92,11 @@ def relu_table(found: dict) -> str:
         rows.append([layer["layer"], f"{layer['kept']:,}", f"{layer['total']:,}", share, linear, *priced])
     relus, private = found["relus"], found["private"]
     closed = sum(not layer["kept"] for layer in relus["layers"])
-    linear = [sum(layer[key] for layer in relus["layers"]) for key in ("linear_channels", "channels")]
+    counts = [sum(layer[key] for layer in relus["layers"]) for key in ("linear_channels", "channels")]
     whole = [f"{private['bytes'] / 1e6:.3f}", f"{private['rounds']:.0f}", f"{private['seconds']['total']:.3f}"]
     share = f"{100 * relus['kept'] / relus['total']:.1f}"
     rows.append(
-        ["whole network", f"{relus['kept']:,}", f"{relus['total']:,}", share, "{:,} of {:,}".format(*linear), *whole]
+        ["whole network", f"{relus['kept']:,}", f"{relus['total']:,}", share, "{:,} of {:,}".format(*counts), *whole]
     )
     return f"{table(rows)}\n{closed} of {len(relus['layers'])} ReLU layers are closed: they keep none."
 
