@@ -27,14 +27,20 @@ def opening(plan: Plan, loaders: Loaders, student: Network, processes: Processes
     parts = [
         f"{STAGES[plan.stage]}: {plan.model} on {plan.data.name}",
         f"{batches.num_samples:,} images to train on, {selection.num_samples:,} {where} ones to judge by",
-        f"{branches} batch-norm branch{'es' if branches > 1 else ''}",
+        count(branches, "batch-norm branch"),
         f"views {', '.join(map(plan_view(plan.attack), plan.objective.views))}",
         f"{kept:,} of {total:,} ReLUs" if kept < total else f"all {total:,} ReLUs",
         *([f"{100 * sparsity.density:g} % of the weights"] if (sparsity := plan.optimisation.sparsity) else []),
-        f"{plan.optimisation.epochs} epochs of {batches.total} batches of {batches.batch_size}",
+        f"{count(plan.optimisation.epochs, 'epoch')} of {count(batches.total, 'batch')} of {batches.batch_size} images",
         f"{device_in_words(processes)}, {'float32' if plan.acceleration.amp == 'none' else plan.acceleration.amp}",
     ]
     return "; ".join(parts)
+
+
+def count(number: int, what: str) -> str:
+    """'1 batch', '2 batches'"""
+    plural = "es" if what.endswith("ch") and what != "epoch" else "s"
+    return f"{number:,} {what}{plural if number != 1 else ''}"
 
 
 def plan_view(attack: AttackSettings | None):
@@ -47,7 +53,7 @@ def device_in_words(processes: Processes) -> str:
     name = processes.device.type
     if name == "cpu":
         threads = torch.get_num_threads()
-        name = f"cpu, {threads} thread{'s' if threads > 1 else ''}"
+        name = f"cpu, {count(threads, 'thread')}"
     return name if processes.count == 1 else f"{processes.count} processes, each on {name}"
 
 

@@ -37,7 +37,7 @@ def test_a_run_says_what_it_does_and_the_command_that_goes_on_from_it(tmp_path):
     few = f"--epochs 2 --save_dir {tmp_path}"
     output = run(f"{TEACHER} {few}")
     assert re.search(r"^teacher: resnet8 on digits; [\d,]+ images to train on", output, re.MULTILINE)
-    assert "views clean, aug, adv (PGD-2 at 8/255); all 73,728 ReLUs; 2 epochs of 4 batches of 16" in output
+    assert "views clean, aug, adv (PGD-2 at 8/255); all 73,728 ReLUs; 2 epochs of 4 batches of 16 images" in output
     assert re.search(r"epoch 1/2, .* about \d+ s left", output)
     for template, stage in ((STAGE1, 1), (STAGE2, 2)):
         script, *words = next_command(output)

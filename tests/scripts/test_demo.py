@@ -1,0 +1,29 @@
+"""The demo's last screen: what there is, what it means, and commands that can be typed."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import demo
+import measure_private_inference
+import validate_common_corruptions
+
+
+def results(kept: int, clean: float, attacked: float) -> dict:
+    return {"relus": {"kept": kept, "total": 1000}, "single_branch": {"branch": 1, "CA": clean, "AdvA": attacked}}
+
+
+def test_the_last_screen_tells_what_there_is_what_it_means_and_what_next():
+    evaluated = [results(1000, 99.4, 92.7), results(150, 99.2, 91.8)]
+    screen = demo.last_screen(evaluated, Path("save/demo/student.pth"), Path("save/demo/report.html"), 300.0)
+    for words in ("save/demo/student.pth", "save/demo/report.html", "150 of 1,000 ReLUs (15 %)", "5 min"):
+        assert words in screen
+    assert re.search(r"right on\s+99 % of the unchanged test images \(the teacher on 99 %\) and on 92 %", screen)
+    commands = [shlex.split(line.strip())[1:] for line in screen.splitlines() if line.strip().startswith("python ")]
+    parsers = {"measure_private_inference": measure_private_inference, "demo": demo}
+    parsers["validate_common_corruptions"] = validate_common_corruptions
+    assert {Path(script).stem for script, *_ in commands} == set(parsers)
+    for script, *words in commands:
+        parsers[Path(script).stem].parse_args(words)
