@@ -20,12 +20,10 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import signal
-import sys
 from dataclasses import asdict, replace
 
 from helper.machine import available_cores
-from helper.script import run_script
+from helper.script import end_on_sigterm, run_script
 
 import numpy as np
 
@@ -250,14 +248,8 @@ def default_name(plan: Plan) -> str:
     return f"{checkpoint_name(plan.paths[0])}{named}_{plan.settings.protocol}{batch}"
 
 
-def stop(number: int, frame: object) -> None:
-    """The parties are told to end when this process ends in an orderly way."""
-    print("error: stopped by a signal (SIGTERM)", file=sys.stderr, flush=True)
-    sys.exit(143)
-
-
 def main(args: argparse.Namespace) -> None:
-    signal.signal(signal.SIGTERM, stop)
+    end_on_sigterm()  # in an orderly way, in which the parties are told
     plan = settle(args)
     if plan.estimate_only:
         guess(plan)

@@ -6,6 +6,7 @@ rank + 2 * world, ...
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import threading
@@ -124,9 +125,39 @@ class Loader(DataLoader, Generic[Batches]):
 
     def __iter__(self) -> Iterator[dict[str, Tensor]]:  # type: ignore[override]
         try:
+            if self.num_workers and self._iterator is None:
+                try_open_files(4 * self.num_workers + 8)
             yield from super().__iter__()
         except UserError as error:  # a worker's comes with its traceback before the message
             raise UserError(str(error).strip().rpartition(f"{UserError.__name__}: ")[2]) from None
+        except (OSError, RuntimeError) as error:
+            reason = why_workers_failed(error)
+            if reason is None:
+                raise
+            raise UserError(f"--num_workers {self.num_workers}: {reason}") from error
+
+
+def try_open_files(count: int) -> None:
+    """Raise OSError where so many more may not be open: a loader that starts a part of its workers ends in disorder."""
+    pipes: list[int] = []
+    try:
+        while len(pipes) < count:
+            pipes += os.pipe()
+    finally:
+        for pipe in pipes:
+            os.close(pipe)
+
+
+def why_workers_failed(error: OSError | RuntimeError) -> str | None:
+    """What of the machine's limits, rather than of us, is behind an error of a loader with workers."""
+    said = str(error)
+    if "Too many open files" in said or "items of ancdata" in said:
+        return "too few files may be open at once; raise `ulimit -n`, or take fewer workers"
+    if isinstance(error, OSError) and error.errno in (errno.EAGAIN, errno.ENOMEM):
+        return f"{error.strerror}: the machine does not start so many processes; take fewer"
+    if "DataLoader worker" in said and ("exited unexpectedly" in said or "killed by signal" in said):
+        return "a worker was killed, maybe for want of memory; take fewer"
+    return None
 
 
 def ignore_stop_signals(worker: int) -> None:

@@ -97,7 +97,7 @@ def folders(path: Path) -> list[str]:
     """The sorted names of the folders in `path`; none where `path` is missing."""
     if not path.is_dir():
         return []
-    return sorted(entry.name for entry in path.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+    return sorted(entry.name for entry in visible(path) if entry.is_dir())
 
 
 def image_files(path: Path) -> list[Path]:
@@ -105,7 +105,18 @@ def image_files(path: Path) -> list[Path]:
     if not path.is_dir():
         return []
     # Some archives carry a twin "._name" of every file, which holds no image.
-    return sorted(f for f in path.iterdir() if f.suffix.lower() in IMAGE_SUFFIXES and not f.name.startswith("."))
+    return sorted(file for file in visible(path) if file.suffix.lower() in IMAGE_SUFFIXES)
+
+
+def visible(folder: Path) -> Iterator[Path]:
+    """What is in `folder` and not hidden. Raises UserError for a name that nothing could print or record."""
+    for entry in folder.iterdir():
+        if not entry.name.startswith("."):
+            try:
+                entry.name.encode()
+            except UnicodeEncodeError as error:
+                raise UserError(f"{folder} holds {entry.name!a}, a name that is not UTF-8; rename it") from error
+            yield entry
 
 
 def folder_source(image_folders: Sequence[Path], size: int | None = None) -> FileSource:

@@ -35,6 +35,8 @@ def run_script(main: Callable[[argparse.Namespace], None], parse_args: Callable[
         leave_with(f"{error.strerror or error}: {error.filename}" if error.filename else str(error))
     except KeyboardInterrupt:  # while there is no StopSignal, hence nothing to save
         leave_with("interrupted", 130)
+    except Terminated:
+        leave_with("stopped by a signal (SIGTERM)", 128 + signal.SIGTERM)
     except Stopped as stop:
         if os.environ.get("RANK", "0") == "0":
             print(stop)
@@ -105,6 +107,19 @@ def leave(status: int) -> None:
         sys.stderr.flush()
         os._exit(status)
     sys.exit(status)
+
+
+class Terminated(BaseException):
+    """SIGTERM came, in a script that then has something to tidy up."""
+
+
+def end_on_sigterm() -> None:
+    """Let SIGTERM unwind this script, as Ctrl-C does, instead of cutting it off."""
+
+    def end(number: int, frame: FrameType | None) -> None:
+        raise Terminated
+
+    signal.signal(signal.SIGTERM, end)
 
 
 class Stopped(SystemExit):

@@ -163,6 +163,29 @@ next(batches)
     assert (done.returncode, done.stderr) == (status, b"")
 
 
+FEW_FILES = """
+import resource, sys
+from helper.script import run_script
+import numpy as np, dataset, dataset.loaders as views
+source = dataset.ArraySource(np.zeros((64, 32, 32, 3), np.uint8), range(64))
+def main(args):
+    resource.setrlimit(resource.RLIMIT_NOFILE, (int(sys.argv[1]),) * 2)
+    list(views.eval_loader(source, dataset.dataset_spec("cifar10"), batch_size=1, workers=4))
+run_script(main, dict)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("limit", [8, 24, 40])
+def test_too_few_open_files_are_one_line_and_leave_no_worker(limit):
+    # A worker left over would keep the pipe open, and this waiting.
+    words = [sys.executable, "-W", "ignore", "-c", FEW_FILES, str(limit)]
+    done = subprocess.run(words, timeout=60, capture_output=True, text=True)
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("error: --num_workers 4: too few files may be open at once; raise `ulimit -n`")
+    assert done.returncode == 2
+
+
 @pytest.mark.parametrize("workers", [0, 1])
 def test_a_broken_image_is_named_in_one_line(tmp_path, workers):
     (tmp_path / "x.png").write_bytes(b"no image")

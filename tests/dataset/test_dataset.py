@@ -17,6 +17,7 @@ from dataset import DATASETS, dataset_spec, heldout_split, load_dataset
 from dataset.loaders import EvalViews, TrainViews
 from dataset.sets.cifar import load_cifar
 from dataset.sets.digits import is_test
+from dataset.source import folders, image_files
 from helper.errors import UserError
 
 SPEC = dataset_spec("cifar10")
@@ -180,6 +181,15 @@ def test_tiny_imagenet(tiny_root):
     assert val.labels.tolist() == [1]
     assert val.image(0).mode == "RGB"  # stored in grey
     assert TrainViews(train, range(4), dataset_spec("tiny_imagenet"), 0, "augmix")[0, 0]["aug"].shape == (3, 64, 64)
+
+
+def test_a_name_that_nothing_could_print_is_one_line(tmp_path):
+    (tmp_path / "caf\udce9").mkdir()
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "\udcff.png").touch()
+    for listed, folder in ((folders, tmp_path), (image_files, tmp_path / "images")):
+        with pytest.raises(UserError, match=r"holds '.*\\udc.*', a name that is not UTF-8; rename it"):
+            listed(folder)
 
 
 def test_tiny_imagenet_damaged(tiny_root):

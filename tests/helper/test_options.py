@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import argparse
 import importlib
 import re
+from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
+from helper.command_line import Parser
+from helper.errors import UserError
 from train_teacher import parse_args
+
+ROOT = Path(__file__).parents[2]
 
 STAGES = {
     "train_teacher": "--dataset=digits",
@@ -35,6 +42,47 @@ def test_a_wrong_value_is_refused(option: str, capsys: pytest.CaptureFixture[str
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("error: ")
     assert option.partition("=")[0] in line
+
+
+# What a slip of the keyboard, or a script's empty variable, makes of a value.
+SLIPS = [
+    *(
+        "1e308",
+        "-1e308",
+        "1e999",
+        "1e999999999",
+        "1e-999999999%",
+        "1e99999k",
+        "nan",
+        "nan%",
+        "nan,nan",
+        "-inf",
+        "1e999/3",
+    ),
+    *("9" * 5000, f"{'9' * 400}h", "-1", "", " ", "--", "%s", "k", "\0", "\n", "0x10", "1/0", "a:99999999", "[::1]:1"),
+    *("zoo:", "zoo:/", "folder:", "folder:\0", "x.py:f", "/dev/zero"),
+]
+
+
+@pytest.mark.slow
+def test_no_value_makes_an_option_stumble(monkeypatch: pytest.MonkeyPatch):
+    parsers: list[Parser] = []
+
+    def keep(parser: Parser, argv: list[str]) -> None:
+        parsers.append(parser)
+        raise LookupError
+
+    monkeypatch.setattr(Parser, "parse_args", keep)
+    for script in ROOT.glob("*.py"):
+        if "run_script(main" in script.read_text():
+            with pytest.raises(LookupError):
+                importlib.import_module(script.stem).parse_args([])
+    assert len(parsers) > 10
+    for action in (action for parser in parsers for action in parser._actions if action.type):
+        for text in SLIPS:
+            # An OSError, for a name too long, is a line of `run_script`.
+            with suppress(ValueError, argparse.ArgumentTypeError, UserError, OSError):
+                action.type(text)
 
 
 def test_the_values_of_the_published_commands_are_taken():

@@ -39,7 +39,7 @@ def last_line(process: subprocess.Popen, folder: Path, status: int = 2) -> str:
     """The one line on stderr of a command that must end with this status; a progress bar wipes itself."""
     assert process.wait(PATIENCE) == status
     lines = (folder / "stderr").read_text().replace("\r", "\n").splitlines()
-    (line,) = [line.strip() for line in lines if line.strip() and "%|" not in line]
+    (line,) = [line.strip() for line in lines if line.strip() and "[" not in line]  # a bar
     return line
 
 
