@@ -17,6 +17,7 @@ Writes frontier.json, frontier.png and frontier.pdf into save/budgets/<run>_<che
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -179,6 +180,16 @@ def measured_scores(
     return scores
 
 
+def write_plan(
+    plan: BudgetPlan, planner: SecondsPlanner, model: Network, found: Allocation, losses: Sequence[float], about: dict
+) -> None:
+    """One budget as a file for stage 1; printed beside as many ReLUs shared out without prices."""
+    unpriced = allocate_budget(model, sum(found.kept), as_profile(losses), planner.available)
+    path = write(plan, planner, model, found, about)
+    print(plan_text(planner.compared(found.kept, {"as many, without prices": unpriced})))
+    print(f"written to {path}: train_student_stage1_multigpu.py --sensitivity {path}")
+
+
 def write(plan: BudgetPlan, planner: SecondsPlanner, model: Network, found: Allocation, about: dict) -> Path:
     """One budget as a file for stage 1."""
     asked = f"{plan.seconds:g}s" if plan.seconds is not None else f"relu{sum(found.kept) / 1000:g}k"
@@ -228,13 +239,12 @@ def main(args: argparse.Namespace) -> None:
         plan.out / "frontier.json", {"schema": SCHEMA, **about, "engine": plan.settings.described(), "links": every}
     )
     save_figure(frontier_figure(every), plan.out / "frontier")
-    if plan.seconds is not None or plan.relus is not None:
+    if plan.seconds is not None:
         (planner,) = planners
-        found = planner.plan(plan.seconds) if relus is None else planner.nearest(relus)
-        plain = allocate_budget(model, sum(found.kept), as_profile(losses), planner.available)
-        path = write(plan, planner, model, found, about)
-        print(plan_text(planner.compared(found.kept, {"as many, without prices": plain})))
-        print(f"written to {path}: train_student_stage1_multigpu.py --sensitivity {path}")
+        write_plan(plan, planner, model, planner.plan(plan.seconds), losses, about)
+    elif relus is not None:
+        (planner,) = planners
+        write_plan(plan, planner, model, planner.nearest(relus), losses, about)
     print(f"written to {plan.out}")
 
 

@@ -73,6 +73,7 @@ def relu_scores(
 
 
 def _attacked(model: torch.nn.Module, batch: dict[str, Tensor], attack: AttackSettings | None, seed: int) -> Tensor:
+    assert attack is not None  # the adversarial view is its
     x, labels = batch["clean"], batch["label"]
     noise = partial(sample_noise, batch["index"], x.shape[1:], seed, 0)
     return attack(model, x, labels, loss=cross_entropy_per_image, random_start=noise)

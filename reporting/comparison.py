@@ -73,13 +73,14 @@ def points_of(runs: Sequence[Run], costs: Sequence[PrivateCost]) -> tuple[list[P
     """
     kind = most_common_kind(costs)
     chosen = {cost.sha256 or cost.file: cost for cost in costs if cost.kind == kind}
-    points, known = [], set()
+    points: list[Point] = []
+    known: set[str] = set()
     for group in by_configuration(runs):
         found = {key: cost for key, cost in chosen.items() if any(belongs_to(cost, run.results) for run in group)}
         known |= found.keys()
         seconds = [cost.seconds for cost in found.values()]
-        cells = {metric: accuracy_of_group(group, metric) for metric in METRICS}
-        cells = {metric: cell for metric, cell in cells.items() if cell is not None}
+        found_or_not = {metric: accuracy_of_group(group, metric) for metric in METRICS}
+        cells = {metric: cell for metric, cell in found_or_not.items() if cell is not None}
         points.append(
             Point(
                 label=group[0].short if len(group) == 1 else f"{group[0].short} and {len(group) - 1} more seeds",
@@ -236,7 +237,8 @@ def mask_figures(runs: Sequence[Run]) -> list[PageFigure]:
     masked = [run for run in runs if run.masks]
     if len(masked) < 2:
         return []
-    every, labels = [run.masks for run in masked], [f"{run.number}  {shorten(run.short, 18)}" for run in masked]
+    every = [run.masks for run in masked if run.masks]
+    labels = [f"{run.number}  {shorten(run.short, 18)}" for run in masked]
     shared = [found | {"of": [masked[place - 1].number for place in found["of"]]} for found in overlaps(every)]
     caption = "Overlap of masks by layer: positions that both keep, of those that either keeps"
     figures = [drawing(overlap_figure(shared), "overlap", caption)] if shared else []

@@ -79,16 +79,16 @@ def severity_means(rows: Mapping[str, Sequence[float]]) -> list[float]:
     return [mean(column) for column in zip(*counted(rows).values(), strict=True)]
 
 
-def severities_of(results: dict) -> list[int]:
+def severities_of(results: Mapping) -> list[int]:
     return list(results["accuracy"].get("severities") or (1, 2, 3, 4, 5))
 
 
-def corruption_label(results: dict, name: str) -> str:
+def corruption_label(results: Mapping, name: str) -> str:
     """The name of a corruption in a figure."""
     return corruption_title(name, results.get("corrupted_images") or {})
 
 
-def branch_label(results: dict, branch: int | str) -> str:
+def branch_label(results: Mapping, branch: int | str) -> str:
     """'branch 0 (clean)': with several, the first is the clean images' and the last the adversarial images'."""
     purpose = {0: " (clean)", results["branches"] - 1: " (adversarial)"}.get(int(branch), "")
     return f"branch {branch}{purpose if results['branches'] > 1 else ''}"
@@ -115,7 +115,8 @@ def corruption_heatmap(results: dict, branch: int | str) -> Figure:
     groups = corruption_groups(rows)
     extra = groups.pop("Extra", {})
     y = 0.0
-    for group, members in [*groups.items(), ("", {"mean": severity_means(rows)}), ("Extra", extra)]:
+    means: dict[str, Sequence[float]] = {"mean": severity_means(rows)}
+    for group, members in [*groups.items(), ("", means), ("Extra", extra)]:
         if ROW * len(members) > LETTER * len(group):  # else it would run into those above and below
             middle = y + len(members) / 2
             axes.text(-3.3, middle, group, ha="center", va="center", rotation=90, color=MUTED, fontsize=7)

@@ -123,7 +123,7 @@ def place_marks(axes: Axes, points: Sequence[tuple[str, float, float]]) -> None:
     scale = axes.figure.dpi / 72
     marks = [tuple(axes.transData.transform((x, y)) / scale) for _, x, y in points]
     taken = [(x, y, 3.5, 3.5) for x, y in marks]
-    for (text, *at), (x, y) in zip(points, marks, strict=True):
+    for (text, *data), (x, y) in zip(points, marks, strict=True):
         half = (2.2 * len(text) + 0.5, 3.2)
         spots = [
             (distance * math.cos(angle), distance * math.sin(angle))
@@ -142,7 +142,7 @@ def place_marks(axes: Axes, points: Sequence[tuple[str, float, float]]) -> None:
         far = math.hypot(*spot) > 9
         axes.annotate(
             text,
-            at,
+            (data[0], data[1]),
             xytext=spot,
             textcoords="offset points",
             ha="center",

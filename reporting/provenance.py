@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 from reporting.comparability import Run
 
@@ -47,7 +48,7 @@ def trainings(results: Mapping) -> Iterator[tuple[str, str]]:
 
 def recipe_in_words(options: Mapping) -> list[str]:
     """What of a training's options tells it from others."""
-    value = options.get
+    value: Callable[[str], Any] = options.get
     branches = 3 if value("use3BN") else 2 if value("use2BN") else 1
     budget = value("sensitivity") or value("relu_budget")
     attacked = value("attack_mode") not in (None, "none")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import mean
 
@@ -19,7 +19,7 @@ from reporting.figures import (
     severities_of,
     severity_means,
 )
-from reporting.page import Column, PageFigure, RunName, Table, drawing, picture, table
+from reporting.page import Cell, Column, PageFigure, RunName, Table, drawing, picture, table
 from reporting.provenance import in_words, recorded
 from reporting.training_figure import training_curves
 
@@ -81,18 +81,18 @@ def corruption_tables(results: Mapping) -> Iterator[Table]:
     columns = [Column("Corruption", numeric=False)]
     columns += [*(Column(str(severity), "Severity") for severity in severities), Column("mean")]
 
-    def shares(values: list[float]) -> list[Share]:
+    def shares(values: Sequence[float]) -> list[Share]:
         return [Share(value, images, bare=True) for value in [*values, mean(values)]]
 
     for branch, rows in (results["accuracy"].get("corruptions") or {}).items():
-        body = [
+        body: list[list[Cell]] = [
             [corruption_label(results, name), *shares(values)]
             for members in corruption_groups(rows).values()
             for name, values in members.items()
         ]
         widest = most_uncertain([value for values in rows.values() for value in values], images)
         title = f"Corrupted images, {branch_label(results, branch)}"
-        foot = ["mean", *shares(severity_means(rows))]
+        foot: list[Cell] = ["mean", *shares(severity_means(rows))]
         note = f"accuracy in %, ±{widest:.1f} at most"
         yield table(title, columns, body, foot=foot, narrow=True, heat=True, note=note)
 

@@ -30,25 +30,23 @@ def training_curves(records: Sequence[dict]) -> Figure:
     keys = list(dict.fromkeys(key for record in records for key in record))
     losses = loss_curves(keys)
     by_view = {
-        name: (lambda record, key=f"accuracy_{view}": record.get(key), {"color": VIEW_COLOURS[view]})
+        name: (value_of(f"accuracy_{view}"), {"color": VIEW_COLOURS[view]})
         for view, name in VIEW_NAMES.items()
         if f"accuracy_{view}" in keys
     }
-    tested = {}
+    tested: dict[str, Curve] = {}
     for kind, note, colours in ((RAW, "", VIEW_COLOURS), (AVERAGED, ", averaged", AVERAGED_COLOURS)):
         tested |= branch_curves(records, f"TA{kind}", "clean", note, colours["clean"])
         tested |= branch_curves(records, f"ATA{kind}", "under attack", note, colours["adv"])
-    panels = [
+    panels: list[tuple[str, Mapping[str, Curve]]] = [
         ("Loss, and its terms before weighting", losses),
         ("Attention terms before weighting", attention_curves(keys)),  # a thousandth of the others
         ("Training accuracy by view (%)", by_view),
         ("Accuracy for selection (%)", tested),
-        ("Learning rate", {"": (lambda record: record["learning_rate"], {"color": INK})}),
+        ("Learning rate", {"": (value_of("learning_rate"), {"color": INK})}),
     ]
     if "mask_distance" in keys:
-        panels.append(
-            ("Mask positions changed (%)", {"": (lambda record: record.get("mask_distance"), {"color": INK})})
-        )
+        panels.append(("Mask positions changed (%)", {"": (value_of("mask_distance"), {"color": INK})}))
     panels = [panel for panel in panels if panel[1]]
     above = len(panels) // 2
     rows = (panels[:above], panels[above:])
@@ -63,6 +61,11 @@ def training_curves(records: Sequence[dict]) -> Figure:
             if "" in curves:
                 axes.set_ylim(bottom=0)
     return figure
+
+
+def value_of(key: str, branch: str | None = None) -> Callable[[dict], float | None]:
+    """What of a record is drawn: its `key`, or that of a branch."""
+    return lambda record: record.get(key) if branch is None else record.get(key, {}).get(branch)
 
 
 def legend_columns(row: Sequence) -> int:
@@ -87,7 +90,7 @@ def term_curves(keys: Sequence[str], kinds: Mapping[str, tuple[str, str]]) -> di
         if kind in kinds and view in VIEW_NAMES:
             name, dashes = kinds[kind]
             look = {"color": VIEW_COLOURS[view], "linestyle": dashes}
-            curves[f"{name}, {VIEW_NAMES[view]}"] = (lambda record, key=key: record.get(key), look)
+            curves[f"{name}, {VIEW_NAMES[view]}"] = (value_of(key), look)
     return curves
 
 
@@ -96,7 +99,7 @@ def branch_curves(records: Sequence[dict], key: str, words: str, note: str, colo
     branches = sorted({branch for record in records for branch in record.get(key, {})}, key=int)
     return {
         f"{words}, branch {branch}{note}": (
-            lambda record, branch=branch: record.get(key, {}).get(branch),
+            value_of(key, branch),
             {"color": colour, "linestyle": DASHES[int(branch) % len(DASHES)]},
         )
         for branch in branches

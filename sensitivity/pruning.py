@@ -4,6 +4,8 @@ sensitive layers are: one that keeps many of its weights is sensitive to pruning
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -21,7 +23,7 @@ def feeding_weights(model: Network) -> dict[str, list[nn.Parameter]]:
     found: dict[str, list[nn.Parameter]] = {}
     waiting: list[nn.Parameter] = []
 
-    def took_weights(module: nn.Module, *_: object) -> None:
+    def took_weights(module: Any, *_: object) -> None:
         waiting.append(module.weight)
 
     def reached(name: str):

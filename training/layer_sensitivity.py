@@ -44,6 +44,7 @@ class SensitivityStudy:
         Both networks, that and the one with all ReLUs, begin as the teacher and have had the same fine-tuning. 'loss'
         is the mean over clean and, where the network was trained on them, adversarial images.
         """
+        assert self.teacher is not None  # it is what loses its ReLUs
         take = partial(measured.take, "held-out loss")
         with self._bar(1 + len(relu_sites(self.teacher))) as bar:
             base = take(lambda: self._loss_without(None), layer="none", **self.plan.settings)
@@ -66,6 +67,7 @@ class SensitivityStudy:
         return tqdm(total=total, desc="layers", unit="layer", **bar_options(self.processes) | {"delay": 0})
 
     def _loss_without(self, layer: str | None) -> dict[str, float]:
+        assert self.teacher is not None
         task = self._task(deepcopy(self.teacher))
         if layer:
             site = relu_sites(task.student)[layer]
@@ -90,8 +92,12 @@ class SensitivityStudy:
         update = self._update(task, kept and kept["optimizer"])
         steps = len(self.loaders.train.batch_sampler)
         pruning = GradualPruning(student, self.plan.density, epochs * steps)
+
+        def after(done: int, step: int) -> None:
+            pruning.after_step(done + step)
+
         for epoch in range(kept["epoch"] if kept else 0, epochs):
-            self._epoch(update, epoch, "pruning", lambda step, done=epoch * steps: pruning.after_step(done + step))
+            self._epoch(update, epoch, "pruning", partial(after, epoch * steps))
             if self.processes.is_main:
                 state = tensors_to_cpu({"optimizer": update.optimizer.state_dict()})
                 state |= {"epoch": epoch + 1, "settings": str(self.plan.settings)}
@@ -112,6 +118,10 @@ class SensitivityStudy:
         return Update(task, optimizer, EpochMeter(self.processes.device))
 
     def _epoch(self, update: Update, epoch: int, description: str, after_step: Callable[[int], None]) -> None:
+        def never_stop(step: int) -> bool:
+            after_step(step)
+            return False
+
         batches = self.loaders.train.batch_sampler
         batches.set_epoch(epoch)
         train_one_epoch(
@@ -122,7 +132,7 @@ class SensitivityStudy:
             first_step=0,
             steps=len(batches),
             print_every=len(batches),
-            stop_after=lambda step: bool(after_step(step)),
+            stop_after=never_stop,
             description=description,
         )
         update.meter.reset()
@@ -138,7 +148,7 @@ class SensitivityStudy:
                 seen += len(labels)
                 for place, view in enumerate(views):
                     with attack_mode(network, branch_of(view, branches)) as model:
-                        if view == "adv":
+                        if attack and view == "adv":
                             noise = partial(sample_noise, batch["index"], x.shape[1:], self.plan.seed, 0)
                             x = attack(model, x, labels, loss=cross_entropy_per_image, random_start=noise)
                         with torch.no_grad():

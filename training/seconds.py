@@ -104,28 +104,31 @@ def spend_seconds(plan: Plan, processes: Processes) -> Plan:
         kept = found["kept"]
         if processes.is_main:
             print(plan_text(found))
-    budget = replace(plan.distillation.budget, layers=tuple(kept))
-    return replace(plan, distillation=replace(plan.distillation, budget=budget))
+    budget = replace(plan.origin.budget, layers=tuple(kept))
+    return replace(plan, distillation=replace(plan.origin, budget=budget))
 
 
 def planner_of(plan: Plan, processes: Processes) -> tuple[SecondsPlanner, Network]:
     """What shares the seconds out, and a network of the student's architecture with the masks that bound it."""
-    asked, architecture = plan.distillation.seconds, architecture_of(plan.model)
+    asked, search, architecture = plan.origin.seconds, plan.search, architecture_of(plan.model)
+    assert asked is not None
+    assert search is not None
     teacher = place_model(planned_teacher(plan), processes.device)
     views = plan.objective.views
     loader = scoring_loader(plan.images, plan.data, processes, views, count=SCORED_IMAGES, seed=plan.seed)
     scores = relu_scores(teacher, loader, processes, views=views, attack=plan.attack, seed=plan.seed)
-    bounds = plan.search.parent() or build_model(plan.model, **asdict(plan.network))
+    bounds = search.parent() or build_model(plan.model, **asdict(plan.network))
     losses = layer_sensitivities(architecture, bounds, asked.sensitivity)
     constants = load_constants()["protocols"][asked.settings.protocol]
     prices = relu_prices(bounds, constants, asked.settings)
     worth = Worth(scores, losses, LOSS if asked.sensitivity else SHARE)
-    return SecondsPlanner(bounds, prices, worth, asked.link, plan.search.granularity), bounds
+    return SecondsPlanner(bounds, prices, worth, asked.link, search.granularity), bounds
 
 
 def spent(plan: Plan, planner: SecondsPlanner, bounds: Network) -> dict:
     """The planned budget beside the network with all ReLUs, and beside as many of them shared out without prices."""
-    asked = plan.distillation.seconds
+    asked = plan.origin.seconds
+    assert asked is not None
     kept = planner.plan(asked.seconds).kept
     profile = as_profile(layer_sensitivities(architecture_of(plan.model), bounds, asked.sensitivity))
     plain = allocate_budget(bounds, sum(kept), profile, planner.available)

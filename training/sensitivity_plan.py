@@ -77,10 +77,10 @@ def settle(
 ) -> SensitivityPlan:
     """`teacher`: the network of --path, from `checkpoint`. Raises UserError for what does not go together."""
     check_options(args, checkpoint)
-    data = checkpoint_data(checkpoint, args.path, args.dataset) if teacher else dataset_spec(args.dataset)
+    data = checkpoint_data(checkpoint, args.path, args.dataset) if checkpoint else dataset_spec(args.dataset)
     network = teacher.spec if teacher else model_spec(data, 1)
     check_total(total_of(args.relu_budget, fresh := build_model(args.model, **vars(network))), fresh)
-    options = checkpoint.get("args", {}) if teacher else {}
+    options = checkpoint.get("args", {}) if checkpoint else {}
     views, attack = recorded_views(options), recorded_attack(options)
     objective = parse_objective(
         ("rslad+ce" if attack else "none") if teacher else None,

@@ -81,13 +81,13 @@ def relu_prices(
             opening = cost_of(constants[group], grows | {"comparisons": 0.0})
             each = cost_of(constants[group], nothing | per_comparison) + ahead
             layers.append(LayerPrice(step.layer, int(grows["comparisons"]), opening, each))
-    for step in costs.steps:
-        if step.kind == "correlations":
+    for found in costs.steps:
+        if found.kind == "correlations":
             others = sum(other.comparisons for other in costs.steps if other.kind != "relu")
             cost = scaled(ahead, others)
-            rest.append(StepCost(step.layer, step.kind, others, cost, cost))
-        elif step.kind not in ("relu", "set_up"):
-            rest.append(step)
+            rest.append(StepCost(found.layer, found.kind, others, cost, cost))
+        elif found.kind not in ("relu", "set_up"):
+            rest.append(found)
     return ReluPrices(tuple(rest), tuple(layers), costs.set_up)
 
 
