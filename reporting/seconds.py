@@ -12,6 +12,7 @@ from reporting.figure_style import COLUMN, INK, SERIES, literal, styled
 # What the losses of layers are, and so what a budget is predicted to lose.
 LOSS = "held-out loss"
 SHARE = "sensitivity"
+COLUMNS = ("ReLUs", "open layers", "MB", "rounds", "seconds", "of ReLUs")
 PREDICTED = {LOSS: "predicted loss", SHARE: "given up"}
 
 
@@ -39,14 +40,16 @@ def plan_text(found: Mapping) -> str:
 
 
 def budget_table(found: Mapping) -> str:
-    rows = [["", "ReLUs", "open layers", "MB", "rounds", "seconds", PREDICTED[found["unit"]]]]
+    rows = [["", *COLUMNS, PREDICTED[found["unit"]]]]
     for name, network in found["networks"].items():
         rows.append([name, *budget_cells(network, found["all"], found["unit"])])
     return table(rows)
 
 
 def budget_cells(network: Mapping, everything: float, unit: str) -> list[str]:
-    cost = [f"{network['bytes'] / 1e6:,.2f}", f"{network['rounds']:g}", f"{network['seconds']:.3f}"]
+    """What stands in COLUMNS, and what is predicted."""
+    cost = [f"{network['bytes'] / 1e6:,.2f}", f"{network['rounds']:g}"]
+    cost += [f"{network[name]:.3f}" for name in ("seconds", "relu_seconds")]
     return [f"{network['relus']:,}", str(network["open"]), *cost, loss_in_words(network["loss"], everything, unit)]
 
 
@@ -68,11 +71,8 @@ def predicted_in_words(unit: str) -> str:
 
 def frontier_table(found: Mapping) -> str:
     """One link: the best budgets from the cheapest to all ReLUs."""
-    rows = [["seconds", "ReLUs", "open layers", "MB", "rounds", PREDICTED[found["unit"]]]]
-    for point in found["frontier"]:
-        cells = budget_cells(point, found["all"], found["unit"])
-        rows.append([cells[4], *cells[:4], cells[5]])
-    return table(rows)
+    rows = [[*COLUMNS, PREDICTED[found["unit"]]]]
+    return table([*rows, *(budget_cells(point, found["all"], found["unit"]) for point in found["frontier"])])
 
 
 @styled
@@ -92,7 +92,6 @@ def frontier_figure(every: Sequence[Mapping]) -> Figure:
         axes.set_title(literal(found["link"]["words"]), fontsize=7)
         axes.set_xlabel("Seconds an image (estimated)")
         axes.grid()
-        axes.set_xlim(left=0)
     unit = "Predicted rise of held-out loss" if every[0]["unit"] == LOSS else "Sensitivity given up (%)"
     panels[0].set_ylabel(unit)
     panels[0].set_ylim(bottom=0)

@@ -73,13 +73,14 @@ class SecondsPlanner:
 
     def describe(self, kept: Sequence[int]) -> dict:
         """What a budget costs, and what it is predicted to lose: plain values."""
-        cost = self.prices.cost(kept)
+        cost, seconds = self.prices.cost(kept), self.prices.seconds(kept, self.link)
         return {
             "relus": sum(kept),
             "open": sum(count > 0 for count in kept),
             "bytes": cost.bytes,
             "rounds": cost.rounds,
-            "seconds": self.prices.seconds(kept, self.link),
+            "seconds": seconds,
+            "relu_seconds": seconds - self.linear,
             "loss": self.knapsack.loss - self.knapsack.of(kept).worth,
             "kept": list(kept),
         }
