@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType, ModuleType
 
+from helper import end_at_once
 from helper.errors import UserError, unexpected
 
 DEBUG = "RLNET_DEBUG"  # in the environment, what --debug sets, also for the scripts that this one starts
@@ -50,24 +51,6 @@ def run_script(main: Callable[[argparse.Namespace], None], parse_args: Callable[
             leave(1)
         leave_with(unexpected(error), 1)
     leave(0)
-
-
-def end_at_once(number: int, frame: FrameType | None) -> None:
-    """Of a Ctrl-C while a script still imports: a KeyboardInterrupt would be lost there, or end in a traceback."""
-    os.write(2, f"{error_prefix()}: interrupted\n".encode())
-    os._exit(130)
-
-
-def imported_by_a_script() -> bool:
-    """Whether the file that is run imports this one itself. A test or a notebook has its own idea of Ctrl-C."""
-    frame: FrameType | None = sys._getframe()
-    while frame and (frame.f_globals.get("__name__") == __name__ or "importlib" in frame.f_code.co_filename):
-        frame = frame.f_back
-    return frame is not None and frame.f_globals.get("__name__") == "__main__" and "__file__" in frame.f_globals
-
-
-if imported_by_a_script() and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-    signal.signal(signal.SIGINT, end_at_once)
 
 
 def distributed() -> ModuleType | None:

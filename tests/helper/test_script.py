@@ -10,10 +10,11 @@ import sys
 import tempfile
 from pathlib import Path
 
-from helper.script import DEBUG, end_at_once, run_script
+from helper.script import DEBUG, run_script
 
 import pytest
 
+from helper import end_at_once
 from helper.command_line import Parser
 from helper.files import lock_folder
 
@@ -26,6 +27,7 @@ try:
     time.sleep(60)
 except BaseException:  # as extension modules do
     pass
+run_script(None, None)
 """
 
 
@@ -97,8 +99,12 @@ def test_ctrl_c_during_the_imports_is_one_line(tmp_path):
     assert process.returncode == 130
 
 
-def test_nobody_elses_ctrl_c_is_changed():
+def test_nobody_elses_ctrl_c_is_changed(tmp_path):
     assert signal.getsignal(signal.SIGINT) is not end_at_once
+    (tmp_path / "script.py").write_text("import signal, helper.errors; print(signal.getsignal(signal.SIGINT).__name__)")
+    words, paths = [sys.executable, str(tmp_path / "script.py")], {**os.environ, "PYTHONPATH": str(ROOT)}
+    said = subprocess.run(words, env=paths, capture_output=True, text=True, check=True).stdout
+    assert said == "default_int_handler\n"
 
 
 @pytest.mark.parametrize(
