@@ -35,6 +35,8 @@ Constants = Mapping[str, Mapping[str, Mapping[str, float]]]  # group of steps ->
 def load_constants(path: Path = CONSTANTS) -> dict:
     """{'machine': {...}, 'protocols': {protocol: constants}}; raises UserError for a file missing or damaged."""
     what, remedy = "constants of private inference", "benchmarks/fit_private_inference.py writes them"
+    if not path.exists():
+        raise UserError(f"{path}: no {what}; {remedy}")
     content = read_yaml(path, what, remedy)
     try:
         return {"machine": content["machine"], "protocols": content["protocols"]}

@@ -264,7 +264,7 @@ def test_costs_are_read_from_a_file_or_its_folder(tmp_path: Path):
 @pytest.mark.parametrize(
     ("content", "complaint"),
     [
-        (None, "No such file"),
+        (None, "no such file"),
         ("{", "damaged"),
         ("[]", f"its schema is None, this code reads {SCHEMA}"),
         ('{"schema": "rlnet-results-2"}', f"its schema is rlnet-results-2, this code reads {SCHEMA}"),

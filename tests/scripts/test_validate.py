@@ -163,7 +163,7 @@ def test_bad_input_is_one_line(checkpoint, evaluated, tmp_path):
         f"--corruption_dir {tmp_path}/none": ["no ", "make_corruptions.py"],
         f"--corruption_dir {empty}": ["is empty"],
         "--generate --frost_dir /nowhere": ["/nowhere"],
-        f"--baseline {tmp_path}/none.json": ["none.json", "No such file"],
+        f"--baseline {tmp_path}/none.json": ["none.json", "no such file"],
         f"--baseline {tmp_path}/other.json": ["something", "rlnet-results"],
         f"--resume {tmp_path}/none.json": ["no such file"],
         f"--baseline {baseline} --select_on heldout {CELLS.removeprefix('--generate')}": [
