@@ -13,34 +13,15 @@ the middle of a training too. Writes <save_dir>/<config>/ with all runs, report.
 from __future__ import annotations
 
 import argparse
-import re
-import subprocess
-import sys
 from pathlib import Path
 
 from helper.script import run_script
 
 from helper import command_line
 from helper.errors import UserError
-from helper.files import lock_folder
-from helper.text import duration
-from private_inference.engine.parties import ENGINE_PYTHON
+from reproduction.carry_out import carry_out
 from reproduction.config import config_names, read_config
-from reproduction.costs import estimate
-from reproduction.ledger import Ledger
-from reproduction.runner import ROOT, Runner
-from reproduction.steps import Place, Row, Step, plan
-from reproduction.table import put_into, results_table
-
-UNITS = {"s": 1, "m": 60, "h": 3600}
-
-
-def time_budget(text: str) -> float:
-    """'150m', '2.5h', '90s' -> seconds"""
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)([smh])", text)
-    if not found:
-        raise argparse.ArgumentTypeError(f"'{text}' is no duration; write 90s, 150m or 2.5h")
-    return float(found[1]) * UNITS[found[2]]
+from reproduction.options import add_work_options, settle_work
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -49,24 +30,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         "--config", required=True, metavar="NAME", help=f"{', '.join(config_names())}, or a .yaml file like those"
     )
     parser.add_argument("--rounds", nargs="+", metavar="NAME", help="only these rounds of it (default: all, in order)")
-    parser.add_argument(
-        "--dry_run", action="store_true", help="say what is left, and how long it will take here; run nothing"
-    )
-    parser.add_argument(
-        "--time_budget",
-        type=time_budget,
-        metavar="TIME",
-        help="stop at a checkpoint before so much time has passed: 90s, 150m, 2.5h (default: when all is done)",
-    )
-    parser.add_argument(
-        "--threads",
-        type=command_line.thread_count,
-        metavar="N",
-        help="of every step: 1 where others want the cores too (default: one for each core that this process has)",
-    )
-    parser.add_argument("--data_root", default="data", metavar="DIR", help="where data sets lie (default: data)")
-    parser.add_argument("--frost_dir", metavar="DIR", help="the benchmark's frost photographs (default: drawn frost)")
-    parser.add_argument("--no_download", action="store_true", help="never fetch a missing data set")
+    add_work_options(parser)
     parser.add_argument(
         "--save_dir", default="save/reproduce", metavar="DIR", help="default: save/reproduce; each config has a folder"
     )
@@ -83,64 +47,10 @@ def chosen_rounds(asked: list[str] | None, known: list[str], config: str) -> lis
     return asked or known
 
 
-def can_run(step: Step) -> bool:
-    return step.kind != "private" or ENGINE_PYTHON.exists()
-
-
-def print_plan(steps: list[Step], seconds: dict[str, float | None], ledger: Ledger) -> None:
-    for step in steps:
-        left = seconds[step.name]
-        state = "done" if ledger.is_done(step) else "unknown" if left is None else duration(left)
-        print(f"{step.name:<44} {state}")
-    unknown = sum(left is None for left in seconds.values())
-    total = duration(sum(left or 0 for left in seconds.values()))
-    print(f"left: {total}" + (f", and {unknown} steps of kinds that were never run here" if unknown else ""))
-
-
-def write_tables(publish: Path | None, save: Path, config, rows: list[Row], ledger: Ledger) -> None:
-    text = results_table(config, rows, ledger)
-    put_into(save / "results.md", config.name, text)
-    if publish:
-        put_into(publish, config.name, text)
-    measured = [
-        str(step.marker)
-        for row in rows
-        for kind, step in row.measurements.items()
-        if kind == "evaluation" and ledger.is_done(step)
-    ]
-    if measured:
-        page = save / "report.html"
-        subprocess.run([sys.executable, "report.py", *measured, "--out", str(page)], cwd=ROOT, check=False)
-    print(f"\n{text}\n\nwritten to {save / 'results.md'}")
-
-
 def main(args: argparse.Namespace) -> None:
     config = read_config(args.config)
-    save = Path(args.save_dir, config.name).resolve()
-    frost = str(Path(args.frost_dir).resolve()) if args.frost_dir else None
-    place = Place(save, str(Path(args.data_root).expanduser().resolve()), frost, not args.no_download)
-    steps, rows = plan(config, place, chosen_rounds(args.rounds, [one.name for one in config.rounds], args.config))
-    ledger = Ledger(save / "steps.json")
-    if args.dry_run:
-        print_plan(steps, estimate(steps, ledger, config, place, args.threads), ledger)
-        return
-
-    lock = lock_folder(save)  # held while this process lives
-    runner = Runner(ledger, args.time_budget, args.threads)
-    without_engine = [step for step in steps if not can_run(step)]
-    if without_engine:
-        print(f"note: {len(without_engine)} measurements of private inference are left out: run `make pi` first")
-    left = [step for step in steps if can_run(step) and not ledger.is_done(step)]
-    for number, step in enumerate(left, start=1):
-        if runner.stopping:
-            break
-        print(f"\n[{number}/{len(left)}] {step.name}\n$ python {' '.join(step.command)}", flush=True)
-        runner.run(step)
-    if any(ledger.is_done(step) for step in steps):
-        write_tables(args.publish, save, config, rows, ledger)
-    waiting = [step.name for step in steps if not ledger.is_done(step)]
-    print(f"{len(waiting)} steps are left; the same command goes on" if waiting else "all steps are done")
-    del lock
+    rounds = chosen_rounds(args.rounds, [one.name for one in config.rounds], args.config)
+    carry_out(config, settle_work(args, config.name), rounds, publish=args.publish)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from pathlib import Path
 SCRIPTS = (
     *("demo", "train_teacher", "train_student_stage1_multigpu", "train_student_stage2_multigpu", "make_corruptions"),
     *("validate_common_corruptions", "interpolate_branches", "measure_private_inference", "report", "export_model"),
-    *("compute_sensitivity", "plan_budget", "relu_report", "reproduce", "add_to_zoo"),
+    *("compute_sensitivity", "plan_budget", "relu_report", "reproduce", "sweep", "add_to_zoo"),
 )
 
 

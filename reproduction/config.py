@@ -14,12 +14,21 @@ from typing import Any
 
 from helper.errors import UserError
 from helper.files import read_yaml
+from helper.zoo import local_file
 
 FOLDER = Path(__file__).parent.parent / "reproduce"
 TRAININGS = ("teacher", "stage1", "stage2")
 # Options of all three trainings, then of each, then of the measurements.
 OPTION_GROUPS = ("training", *TRAININGS, "evaluation", "autoattack", "private")
-SETTINGS = {"title": "", "budgets": (), "seeds": (0,), "teacher_of": None, "interpolate": None, "checkpoint": "TA"}
+SETTINGS = {
+    "title": "",
+    "budgets": (),
+    "seeds": (0,),
+    "teacher_of": None,
+    "teacher_file": None,
+    "interpolate": None,
+    "checkpoint": "TA",
+}
 IDENTITY = ("model", "dataset", "rounds")
 
 Options = Mapping[str, Any]
@@ -27,7 +36,9 @@ Options = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Round:
-    """`budgets`: as written, '25%' of the ReLUs, or '50k' of them. `teacher_of`: the round whose teacher serves here.
+    """`budgets`: as written, '25%' of the ReLUs, '50k' of them, or '12s' of private inference, by the link and the
+    protocol of `private`. `teacher_of`: the round whose teacher serves here.
+    `teacher_file`: a finished teacher, which is not trained here; the options of `teacher` say how it was.
 
     `checkpoint`: 'TA' or 'ATA', which of the selected weights is passed on. `interpolate`: the weight of AdvA, with
     which one network without branches is made of every student, or None. `evaluation`, `autoattack`, `private`: options
@@ -42,6 +53,7 @@ class Round:
     budgets: tuple[str, ...]
     seeds: tuple[int, ...]
     teacher_of: str | None
+    teacher_file: Path | None
     checkpoint: str
     interpolate: float | None
     evaluation: Options | None
@@ -107,11 +119,13 @@ def _read_round(path: Path, name: str, common: dict, own: dict) -> Round:
     everywhere = groups.pop("training") or {}
     for stage in TRAININGS:
         groups[stage] = {**everywhere, **(groups[stage] or {})}
-        used = stage != "teacher" if settings["teacher_of"] else stage == "teacher" or settings["budgets"]
+        made = not settings["teacher_of"] and not settings["teacher_file"]
+        used = made if stage == "teacher" else settings["teacher_of"] or settings["budgets"]
         if used and not isinstance(groups[stage].get("epochs"), int):
             raise UserError(f"{path}: {where}: {stage} needs 'epochs', a whole number")
     settings["budgets"] = tuple(str(budget) for budget in settings["budgets"])
     settings["seeds"] = tuple(settings["seeds"])
+    settings["teacher_file"] = settings["teacher_file"] and local_file(settings["teacher_file"])
     return Round(name=name, **settings, **groups)
 
 

@@ -36,6 +36,8 @@ class Ledger:
 
     def is_done(self, step: Step) -> bool:
         """Whether this very command has ended well, and what it wrote is still there."""
+        if not step.command:
+            return step.marker.exists()
         record = self.records.get(step.name)
         return bool(record and record.done and record.command == list(step.command) and step.marker.exists())
 

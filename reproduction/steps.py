@@ -8,12 +8,14 @@ from pathlib import Path
 
 from attacks.autoattack import ENTRY as AUTOATTACK
 from dataset import dataset_spec
+from helper.errors import UserError
 from helper.run_folder import run_folder
 from masks.counting import relu_totals
 from models import build_model, student_name
 from reproduction.config import TRAININGS, Config, Options, Round, relus_of
 from training.naming import checkpoint_stem
 
+ESTIMATE = "estimate_only"  # the option of private inference that runs nothing
 SCRIPTS = ("train_teacher.py", "train_student_stage1_multigpu.py", "train_student_stage2_multigpu.py")
 
 
@@ -21,8 +23,9 @@ SCRIPTS = ("train_teacher.py", "train_student_stage1_multigpu.py", "train_studen
 class Step:
     """`command`: a script and its arguments. `marker` exists when it is done; `product` is what it makes.
 
-    `kind`: 'teacher', 'stage1', 'stage2', 'interpolation', 'evaluation', 'autoattack' or 'private'. `options`: those
-    that the configuration names. `branches`: those of the network that is made or measured.
+    `kind`: 'teacher', 'stage1', 'stage2', 'interpolation', 'evaluation', 'autoattack' or 'private'; 'given', without a
+    command, is what others have made. `options`: those that the configuration names. `branches`: those of the network
+    that is made or measured.
     """
 
     name: str
@@ -36,12 +39,15 @@ class Step:
 
 @dataclass(frozen=True)
 class Row:
-    """A network of the results: its checkpoint, the steps that made it, and those that measure it, by kind."""
+    """A network of the results: its checkpoint, the steps that made it, and those that measure it, by kind.
+
+    `relus`: those that it keeps of `total`, None where its budget is in seconds.
+    """
 
     round: Round
     role: str
     seed: int
-    relus: int
+    relus: int | None
     total: int
     checkpoint: Path
     made_by: tuple[Step, ...]
@@ -103,21 +109,25 @@ class _Planner:
         first, late, rows = [], [], []
         for steps, row in made:
             measurements = row.measurements.values()
-            first += [*steps, *(step for step in measurements if step.kind == "evaluation")]
+            first += [
+                *(step for step in steps if step.command),
+                *(step for step in measurements if step.kind == "evaluation"),
+            ]
             late += [step for step in measurements if step.kind != "evaluation"]
             rows.append(row)
         return first + late, rows
 
     def _teacher(self, one: Round, seed: int) -> Step:
         origin = next(other for other in self.config.rounds if other.name == (one.teacher_of or one.name))
+        if file := origin.teacher_file:
+            return Step(f"{origin.name}_teacher", "given", (), file, file, origin.teacher, branch_count(origin.teacher))
         return self._training(origin, 0, f"{origin.name}_teacher{_seed(seed)}", origin.teacher, seed, [])
 
     def _students(self, one: Round, seed: int, budget: str, teacher: Step) -> list[tuple[list[Step], Row]]:
-        relus = relus_of(budget, self.total, f"reproduce/{self.config.name}.yaml, round {one.name}")
+        relus, asked = self._budget(one, budget)
         label = f"{budget.replace('%', 'pct')}{_seed(seed)}"
         distil = ["--path_t", teacher.product]
-        search = [*distil, "--relu_budget", relus]
-        searched = self._training(one, 1, f"{one.name}_mask_{label}", one.stage1, seed, search)
+        searched = self._training(one, 1, f"{one.name}_mask_{label}", one.stage1, seed, [*distil, *asked])
         tune = [*distil, "--path_s_load", searched.product]
         tuned = self._training(one, 2, f"{one.name}_student_{label}", one.stage2, seed, tune)
         chain = [teacher, searched, tuned]
@@ -126,6 +136,21 @@ class _Planner:
             mixed = self._interpolation(one, f"{one.name}_interpolated_{label}", tuned, seed)
             made.append(([mixed], self._row(one, "interpolated", seed, relus, [*chain, mixed])))
         return made
+
+    def _budget(self, one: Round, budget: str) -> tuple[int | None, list[object]]:
+        """(its ReLUs, None where it is one in seconds; what stage 1 is told of it)"""
+        where = f"{self.config.name}, round {one.name}"
+        if not budget.endswith("s"):
+            relus = relus_of(budget, self.total, where)
+            return relus, ["--relu_budget", relus]
+        links = (one.private or {}).get("network")
+        if not links:
+            raise UserError(
+                f"{where}: budget '{budget}' counts seconds over a link; name it, private: {{network: [wan]}}"
+            )
+        protocol = (one.private or {}).get("protocol", "cheetah")
+        link = links[0] if isinstance(links, list) else links
+        return None, ["--seconds_budget", budget.removesuffix("s"), "--network", link, "--protocol", protocol]
 
     def _training(
         self, one: Round, stage: int, name: str, options: Options, seed: int, arguments: Sequence[object]
@@ -146,12 +171,12 @@ class _Planner:
         arguments = [source.product, "--weight", one.interpolate, "--out", out, "--seed", seed, *self._frost()]
         return Step(name, "interpolation", self._command("interpolate_branches.py", arguments, name, {}), out, out)
 
-    def _row(self, one: Round, role: str, seed: int, relus: int, made_by: list[Step]) -> Row:
+    def _row(self, one: Round, role: str, seed: int, relus: int | None, made_by: list[Step]) -> Row:
         network, measurements = made_by[-1], {}
         kinds: tuple[tuple[str, Options | None, str, list[str]], ...] = (
             ("evaluation", one.evaluation, "validation/{}/results.json", self._frost()),
             ("autoattack", one.autoattack, "validation/{}/results.json", ["--attack_mode", AUTOATTACK.name]),
-            ("private", one.private, "private_inference/{}/private_inference.json", []),
+            ("private", one.private, f"private_inference/{{}}/{_costs_file(one.private)}", []),
         )
         for kind, options, file, more in kinds:
             if options is not None:
@@ -167,6 +192,10 @@ class _Planner:
     def _command(self, script: str, arguments: Sequence[object], run: str, options: Options) -> tuple[str, ...]:
         common = ["--run_name", run, "--save_dir", self.place.save, *self.place.arguments()]
         return (script, *map(str, [*arguments, *common]), *as_arguments(options))
+
+
+def _costs_file(options: Options | None) -> str:
+    return "estimate.json" if options and options.get(ESTIMATE) else "private_inference.json"
 
 
 def _seed(seed: int) -> str:

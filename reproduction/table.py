@@ -9,11 +9,13 @@ from attacks.autoattack import ENTRY as AUTOATTACK
 from helper.errors import UserError
 from helper.files import read_text, replace_file
 from helper.text import percent
-from private_inference.costs.tables import all_costs, read_costs
+from reporting.figure_style import short_count
+from reporting.pareto import SECONDS, Point, point_of
 from reporting.results import read_results
 from reproduction.config import TRAININGS, Config
 from reproduction.ledger import Ledger
-from reproduction.steps import Row
+from reproduction.private import is_estimate, private_cost
+from reproduction.steps import Row, Step
 
 HEAD = (
     "network",
@@ -51,11 +53,13 @@ def _row_lines(row: Row, ledger: Ledger) -> list[str]:
     epochs = sum(step.options["epochs"] for step in trained)
     # Of the runs themselves, so that one that was begun by hand counts too.
     hours = sum(read_results(step.marker)["wall_time_s"] for step in trained) / 3600
-    cost = _private_cost(files.get("private"))
+    cost = _private_cells(row.measurements["private"]) if "private" in files else ["", ""]
+    # Of a budget in seconds only the run knows how many ReLUs it bought.
+    kept = row.relus if row.relus is not None else read_results(trained[-1].marker)["relus"]["kept"]
     lines = []
     for position, branch in enumerate(branches):
         first = position == 0
-        relus = f"{row.relus:,} ({100 * row.relus / row.total:.0f} %)"
+        relus = f"{kept:,} ({100 * kept / row.total:.0f} %)"
         cells = [f"{ROLES[row.role]}, {row.round.title}" if first else "", relus if first else "", branch]
         cells += [_percent(accuracy, metric, branch) for metric in ("CA", "NPA", "AdvA")]
         cells.append(_percent(strongest.get("attacks", {}), AUTOATTACK.name, branch))
@@ -64,13 +68,28 @@ def _row_lines(row: Row, ledger: Ledger) -> list[str]:
     return lines
 
 
-def _private_cost(report: Path | None) -> list[str]:
-    """Megabytes both ways and rounds of an image, of a later one where several were run."""
-    if report is None:
-        return ["", ""]
-    (costs,), state = all_costs(read_costs(report))
-    cost = costs.total(state)
-    return [f"{cost.bytes / 1e6:.1f}", f"{cost.rounds:.0f}"]
+def _private_cells(step: Step) -> list[str]:
+    """Megabytes both ways and rounds of an image."""
+    cost = private_cost(step)
+    about = "est. " if is_estimate(step) else ""
+    return [f"{about}{cost.bytes / 1e6:.1f}", f"{about}{cost.rounds:.0f}"]
+
+
+def pareto_points(rows: Sequence[Row], ledger: Ledger) -> tuple[list[Point], str]:
+    """Every evaluated network, with its seconds of private inference where known; and what seconds these are."""
+    points: list[Point] = []
+    words: dict[str, None] = {}
+    for row in rows:
+        done = {kind: step for kind, step in row.measurements.items() if ledger.is_done(step)}
+        if "evaluation" not in done:
+            continue
+        cost = private_cost(done["private"]) if "private" in done else None
+        if cost:
+            words[f"{cost.protocol} over {cost.link}, {cost.how}"] = None
+        results = read_results(done["evaluation"].marker)
+        label = f"{ROLES[row.role]}, {row.round.title}, {short_count(results['relus']['kept'])} ReLUs"
+        points.append(point_of(results, label, cost.seconds if cost else None))
+    return points, f"{SECONDS}\n{'; '.join(words)}"
 
 
 def _percent(accuracy: Mapping, metric: str, branch: str) -> str:
