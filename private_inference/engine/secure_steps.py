@@ -134,7 +134,9 @@ def _raw(x: Array) -> Array:
 
 
 def _rounded(raw: Array) -> Array:
-    return lax.bitcast_convert_type(raw, jnp.float32) * 2.0**-FRACTION_BITS
+    """As a product of matrices: SPU 0.9.5's elementwise product with a public number is wrong where x reaches 512."""
+    values, unit = lax.bitcast_convert_type(raw, jnp.float32), jnp.full((1, 1), 2.0**-FRACTION_BITS, jnp.float32)
+    return (values.reshape(-1, 1) @ unit).reshape(raw.shape)
 
 
 def _by_windows(x: Array, weight: Array, settings: Settings) -> Array:
