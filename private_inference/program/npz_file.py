@@ -87,8 +87,8 @@ def load_program(path: str | Path | BinaryIO) -> tuple[Program, dict]:
             raise UserError(f"{name}: program version {description['version']}, this code reads {VERSION}")
         steps = tuple(_read_step(step, content) for step in description["steps"])
         decisions = [Decision(**{**item, "layers": tuple(item["layers"])}) for item in description["decisions"]]
-        channels, height, width = (int(size) for size in description["input"]["shape"])
-        program = Program((channels, height, width), steps, tuple(decisions))
+        shape = tuple(int(size) for size in description["input"]["shape"])
+        program = Program(shape, steps, tuple(decisions))
         shapes(program)
         if program.output != description["output"]:
             raise ValueError(f"the last step makes '{program.output}', not '{description['output']}'")

@@ -82,9 +82,12 @@ class Decision:
 
 @dataclass(frozen=True, eq=False)
 class Program:
-    """Steps in order; the only input is the value 'images', (C, H, W) in [0, 1]; the last step gives the logits."""
+    """Steps in order; the only input is the value 'images', (C, H, W) in [0, 1]; the last step gives the logits.
 
-    input_shape: tuple[int, int, int]
+    A part of a network is a program too, of whatever shape goes into it.
+    """
+
+    input_shape: tuple[int, ...]
     steps: tuple[Step, ...]
     decisions: tuple[Decision, ...] = ()
 
