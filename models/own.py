@@ -34,6 +34,7 @@ class Code:
 
 
 _named: dict[str, Code] = {}  # by architecture, in this process
+_said: dict[str, str] = {}  # and what --model was
 
 
 def add_code_option(parser: Parser) -> None:
@@ -60,7 +61,7 @@ def model_name(text: str) -> str:
         build = _function(path, function, text)
         ARCHITECTURES[name] = lambda spec: _build(build, spec, text)
         STUDENTS[student_name(name)] = name
-        _named[name] = code
+        _named[name], _said[name] = code, text
     return name
 
 
@@ -68,6 +69,12 @@ def spoken_name(name: str) -> str:
     """What --model gives for the network of that name: of one's own also for a student that of its teacher."""
     architecture = STUDENTS.get(name, name)
     return architecture if architecture in _named else name
+
+
+def model_words(name: str) -> list[str]:
+    """What other commands need to load the network of that name: --model PATH.py:function for one's own."""
+    said = _said.get(STUDENTS.get(name, name))
+    return ["--model", said] if said else []
 
 
 def described(name: str) -> dict[str, dict]:

@@ -8,6 +8,7 @@ from attacks.attack import AttackSettings
 from helper.processes import Processes
 from masks.counting import relu_totals
 from models.layers import Network
+from models.own import model_words
 from reporting.comparability import attack_in_words
 from reporting.next_steps import command, evaluation_command
 from training.data import Loaders
@@ -59,7 +60,7 @@ def device_in_words(processes: Processes) -> str:
 
 def closing(plan: Plan, run: RunFolder, best: str) -> str:
     """Where everything lies, and what to type next. `best`: the file of the first selected checkpoint."""
-    common = [
+    common = model_words(plan.model) + [
         word
         for name, default in (("data_root", "data"), ("save_dir", "save"))
         if plan.record[name] != default

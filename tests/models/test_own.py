@@ -44,6 +44,8 @@ def test_a_network_of_ones_own_is_one_of_ours(function, sites):
     assert len(relu_sites(model)) == sites
     assert all(site.total > 1 for site in relu_sites(model).values())
     assert own.described(f"Custom_own_networks.{function}") == own.described(f"own_networks.{function}") != {}
+    assert own.model_words(f"Custom_own_networks.{function}") == ["--model", f"{FILE}:{function}"]
+    assert own.model_words("resnet8") == []
     assert architecture_of(f"Custom_own_networks.{function}") == f"own_networks.{function}"
     logits, features = model.forward_features(torch.rand(2, 3, 32, 32))
     assert logits.shape == (2, 10)
