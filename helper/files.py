@@ -127,7 +127,8 @@ def read_yaml(path: str | Path, what: str = Kind.YAML.what, remedy: str = "") ->
         check_events(yaml.parse(text, Loader=yaml.SafeLoader))
         return yaml.safe_load(text)
     except Exception as error:  # the words for a number, a date or a truth that is none fail each in its own way
-        raise UserError(f"{path}: not {what}, or a damaged one ({error}){remedy and '; '}{remedy}") from error
+        said = " ".join(str(error).split())
+        raise UserError(f"{path}: not {what}, or a damaged one ({said}){remedy and '; '}{remedy}") from error
 
 
 def check_events(events: Iterable[yaml.Event]) -> None:

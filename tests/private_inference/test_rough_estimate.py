@@ -192,7 +192,7 @@ def test_a_damaged_file_of_constants_is_one_line(tmp_path, content: str | None) 
     path = tmp_path / "constants.yaml"
     if content:
         path.write_text(content)
-    with pytest.raises(UserError, match=r"not? constants of private inference .*fit_private_inference.py writes them"):
+    with pytest.raises(UserError, match=r"not? constants of private inference.*fit_private_inference.py writes them"):
         load_constants(path)
 
 
