@@ -6,16 +6,20 @@ DATASET ?= digits
 MODEL ?= resnet8
 DATA_ROOT ?= data
 
+WORKERS ?= 2
+# A file's tests stay together, for they share runs and networks.
+PYTEST = .venv/bin/python -m pytest -q -n $(WORKERS) --dist loadfile --no-loadscope-reorder
+
 .PHONY: demo quick test lint check-gpu pi clean
 
 demo: .venv/installed
 	.venv/bin/python demo.py --dataset $(DATASET) --model $(MODEL) --data_root $(DATA_ROOT)
 
 quick: .venv/installed-dev
-	.venv/bin/python -m pytest -q -m "not slow" --durations=0 --durations-min=2
+	$(PYTEST) -m "not slow" --durations=0 --durations-min=2
 
 test: .venv/installed-dev lint
-	.venv/bin/python -m pytest -q
+	$(PYTEST)
 
 lint: .venv/installed-dev
 	.venv/bin/ruff check .

@@ -45,12 +45,7 @@ LARGEST_FILE, LARGEST_ZOO = 2 * 2**20, 20 * 10**6  # bytes: everybody who clones
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = command_line.Parser(__doc__)
-    parser.add_argument(
-        "checkpoint",
-        type=command_line.checkpoint_file,
-        metavar="CHECKPOINT",
-        help=f"of any stage: {command_line.CHECKPOINT}",
-    )
+    command_line.add_checkpoint(parser, "of any stage")
     parser.add_argument("--name", required=True, type=network_name, help=f"{PREFIX}NAME loads it")
     parser.add_argument(
         "--evaluation",

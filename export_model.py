@@ -41,12 +41,7 @@ TOLERANCE = 1e-4  # of the largest logit; float32 sums in another order differ b
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = command_line.Parser(__doc__)
-    parser.add_argument(
-        "checkpoint",
-        type=command_line.checkpoint_file,
-        metavar="CHECKPOINT",
-        help=f"of any stage: {command_line.CHECKPOINT}",
-    )
+    command_line.add_checkpoint(parser, "of any stage")
     parser.add_argument("--format", choices=("onnx", "npz"), required=True)
     parser.add_argument("--out", type=Path, required=True, metavar="FILE")
     parser.add_argument(

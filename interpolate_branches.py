@@ -64,12 +64,7 @@ SCHEMA = "rlnet-interpolation-1"
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = command_line.Parser(__doc__)
-    parser.add_argument(
-        "checkpoint",
-        type=command_line.checkpoint_file,
-        metavar="CHECKPOINT",
-        help=f"of any stage, with 2 or 3 branches: {command_line.CHECKPOINT}",
-    )
+    command_line.add_checkpoint(parser, "of any stage, with 2 or 3 branches")
     parser.add_argument(
         "--out", type=Path, metavar="FILE", help="the one-branch checkpoint (default: CHECKPOINT's name with _t<t>)"
     )

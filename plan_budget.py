@@ -58,12 +58,7 @@ SCHEMA = "rlnet-budget-frontier-1"
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = command_line.Parser(__doc__)
-    parser.add_argument(
-        "checkpoint",
-        type=command_line.checkpoint_file,
-        metavar="CHECKPOINT",
-        help=f"of any stage, a teacher as a rule: {command_line.CHECKPOINT}",
-    )
+    command_line.add_checkpoint(parser, "of any stage, a teacher as a rule")
     parser.add_argument(
         "--network",
         nargs="+",

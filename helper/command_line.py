@@ -210,6 +210,11 @@ for kind in (positive, not_negative, worker_count, thread_count, seed):
 pixels.__name__, epoch_list.__name__ = "fraction", "list of epochs"
 
 
+def add_checkpoint(parser: Parser, which: str) -> None:
+    """The checkpoint that a script is about, `which` it may be."""
+    parser.add_argument("checkpoint", type=checkpoint_file, metavar="CHECKPOINT", help=f"{which}: {CHECKPOINT}")
+
+
 def add_run_options(parser: Parser, *, evaluates: bool = False) -> None:
     group = parser.add_argument_group("run")
     group.add_argument("--save_dir", default="save", metavar="DIR", help="where runs are written (default: save)")

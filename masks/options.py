@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from torch import nn
@@ -38,23 +39,24 @@ class SearchPlan:
         parts = [self.name, self.granularity]
         return "".join(f"_{part}" for part in parts if part not in (next(iter(searches())), GRANULARITIES[0]))
 
+    @cached_property
     def parent(self) -> Network | None:
-        """The network whose masks those of the search are subsets of."""
+        """The network whose masks those of the search are subsets of; its file is read once."""
         return load_model(self.mask_from)[0] if self.mask_from else None
 
     def available(self, student: Network) -> list[int] | None:
         """The ReLUs per layer that the network of --mask_from has. Raises UserError where it is none like `student`."""
-        parent = self.parent()
-        if parent is None:
+        if self.parent is None:
             return None
-        shapes, given = ([site.map_shape for site in relu_sites(network).values()] for network in (student, parent))
+        networks = (student, self.parent)
+        shapes, given = ([site.map_shape for site in relu_sites(network).values()] for network in networks)
         if shapes != given:
             raise UserError(f"--mask_from {self.mask_from}: its ReLU layers are not those of the student")
-        return [site.kept for site in relu_sites(parent).values()]
+        return [site.kept for site in relu_sites(self.parent).values()]
 
     def first_masks(self, student: nn.Module, budget: Sequence[int], seed: int) -> MaskChooser:
         """Set the student's masks at random, for as many ReLUs as the search begins with; what chooses all others."""
-        parent = self.parent()
+        parent = self.parent
         chooser = MaskChooser(
             budget,
             self.granularity,

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from collections import Counter
 from pathlib import Path
+
+if "PYTEST_XDIST_WORKER" in os.environ:  # workers side by side: before torch counts the cores
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from helper.machine import available_cores
 
@@ -23,6 +27,13 @@ from training.step import Task
 
 def pytest_report_header() -> str:
     return f"cores: {available_cores()}, threads of torch: {torch.get_num_threads()}"
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Workers side by side begin with the files that take longest, so that they end together."""
+    if hasattr(config, "workerinput"):
+        slow = {item.path for item in items if item.get_closest_marker("slow")}
+        items.sort(key=lambda item: item.path not in slow)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

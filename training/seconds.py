@@ -117,7 +117,7 @@ def planner_of(plan: Plan, processes: Processes) -> tuple[SecondsPlanner, Networ
     views = plan.objective.views
     loader = scoring_loader(plan.images, plan.data, processes, views, count=SCORED_IMAGES, seed=plan.seed)
     scores = relu_scores(teacher, loader, processes, views=views, attack=plan.attack, seed=plan.seed)
-    bounds = search.parent() or build_model(plan.model, **asdict(plan.network))
+    bounds = search.parent or build_model(plan.model, **asdict(plan.network))
     losses = layer_sensitivities(architecture, bounds, asked.sensitivity)
     constants = load_constants()["protocols"][asked.settings.protocol]
     prices = relu_prices(bounds, constants, asked.settings)

@@ -164,7 +164,7 @@ next(batches)
 
 
 FEW_FILES = """
-import resource, sys
+import sys, resource
 from helper.script import run_script
 import numpy as np, dataset, dataset.loaders as views
 source = dataset.ArraySource(np.zeros((64, 32, 32, 3), np.uint8), range(64))

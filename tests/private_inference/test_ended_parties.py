@@ -14,16 +14,11 @@ from pathlib import Path
 
 import pytest
 from support.running import ROOT
-from support.secure_runs import SCRIPT, Files, make_files, needs_engine
+from support.secure_runs import SCRIPT, needs_engine
 
 from private_inference.costs.measurement import free_ports
 
 PATIENCE = 90  # seconds, many times what any of these takes: whoever is not done by then hangs
-
-
-@pytest.fixture(scope="module")
-def files(tmp_path_factory) -> Files:
-    return make_files(tmp_path_factory.mktemp("checkpoints"))
 
 
 def begin(folder: Path, options: str) -> subprocess.Popen:

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 from support.running import ROOT
-from support.secure_runs import BRANCH, Files, make_files, needs_engine
+from support.secure_runs import BRANCH, Files, needs_engine
 
 from helper.checkpoint import save_checkpoint
 from helper.errors import UserError
@@ -28,11 +28,6 @@ from private_inference.engine.protocols import EngineSettings, settle_set_up
 
 APART = "--listen 127.0.0.1:9500 --peer 127.0.0.1:9501"
 PATIENCE = 90  # seconds, many times what any of these takes: whoever is not done by then hangs
-
-
-@pytest.fixture(scope="module")
-def files(tmp_path_factory) -> Files:
-    return make_files(tmp_path_factory.mktemp("checkpoints"))
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from support.running import finish, start
-from support.secure_runs import EMPTY, LOGIT_ERROR, PATIENCE, SCRIPT, Files, make_files, measure, needs_engine, read
+from support.secure_runs import EMPTY, LOGIT_ERROR, PATIENCE, SCRIPT, measure, needs_engine, read
 
 from masks.counting import relu_counts
 from private_inference.engine.cost import Cost
@@ -20,11 +20,6 @@ from private_inference.engine.cost import Cost
 pytestmark = [needs_engine, pytest.mark.slow]
 
 IMAGES = 2
-
-
-@pytest.fixture(scope="module")
-def files(tmp_path_factory) -> Files:
-    return make_files(tmp_path_factory.mktemp("checkpoints"))
 
 
 @pytest.fixture(scope="module")

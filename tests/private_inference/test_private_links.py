@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from support.forked import Forked
 from support.running import start
-from support.secure_runs import SCRIPT, Files, both_parties, make_files, needs_engine, read
+from support.secure_runs import SCRIPT, Files, both_parties, needs_engine, read
 
 from private_inference.costs.measurement import free_ports
 from private_inference.costs.pins import PinnedPrograms
@@ -24,11 +24,6 @@ from private_inference.costs.pins import PinnedPrograms
 pytestmark = [needs_engine, pytest.mark.slow]
 
 PATIENCE = 240
-
-
-@pytest.fixture(scope="module")
-def files(tmp_path_factory) -> Files:
-    return make_files(tmp_path_factory.mktemp("checkpoints"))
 
 
 @contextmanager

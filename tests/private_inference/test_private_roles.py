@@ -20,9 +20,7 @@ from support.secure_runs import (
     DIGITS,
     LOGIT_ERROR,
     PATIENCE,
-    Files,
     both_parties,
-    make_files,
     needs_engine,
     read,
 )
@@ -39,11 +37,6 @@ from private_inference.program.steps import Program, comparisons
 pytestmark = [needs_engine, pytest.mark.slow]
 
 IMAGES = 2
-
-
-@pytest.fixture(scope="module")
-def files(tmp_path_factory) -> Files:
-    return make_files(tmp_path_factory.mktemp("checkpoints"))
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from support.secure_runs import BRANCH, EMPTY, Files, make_files
+from support.secure_runs import BRANCH, EMPTY
 
 import measure_private_inference
 from benchmarks import fit_private_inference
@@ -47,11 +47,6 @@ CONSTANTS = {
 }
 SETTINGS = EngineSettings("semi2k", set_up=None)
 MACHINE = {"processor": "an abacus", "cores": 1, "system": "sand"}
-
-
-@pytest.fixture(scope="module")
-def files(tmp_path_factory) -> Files:
-    return make_files(tmp_path_factory.mktemp("checkpoints"))
 
 
 def program_of(path: Path) -> Program:

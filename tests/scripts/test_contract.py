@@ -6,6 +6,7 @@ import importlib
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -18,6 +19,8 @@ import pytest
 import torch
 import torchvision
 from PIL import Image
+from support.forked import ROOT, Forked
+from support.running import finish
 
 from dataset import dataset_spec
 from helper.checkpoint import save_checkpoint
@@ -29,7 +32,6 @@ from models.restore import describe_model
 from sensitivity import load_budget
 from training.plan import model_spec
 
-ROOT = Path(__file__).parents[2]
 SMALL = "--batch_size 8 --limit_train_batches 1 --limit_val_batches 1 --num_workers 0 --device cpu --no_download"
 
 # A known command, letter for letter; the folder below save/ that it writes, by its long name; the ReLUs and
@@ -96,6 +98,29 @@ def workplace(tmp_path: Path) -> Iterator[Path]:
     shutil.rmtree(tmp_path)
 
 
+def ran(command: str, workplace: Path) -> str:
+    """What a command says; a launcher's, which starts others, through a shell."""
+    if "-m torch.distributed" not in command:
+        words = shlex.split(command)
+        python = words.index("python")
+        environment = dict(word.split("=") for word in words[:python])
+        return finish(Forked(words[python + 1 :], environment, cwd=workplace, prelude=SITECUSTOMIZE), timeout=300)
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    modules = os.pathsep.join([str(workplace / "site"), str(ROOT)])
+    ended = subprocess.run(
+        command,
+        shell=True,
+        cwd=workplace,
+        env={**os.environ, "PATH": path, "PYTHONPATH": modules},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stderr
+    return ended.stdout
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("command", "folder", "found"), COMMANDS, ids=map(str, range(1, 11)))
 def test_a_known_command_runs_as_written(command: str, folder: str, found: str, workplace: Path):
@@ -110,25 +135,13 @@ def test_a_known_command_runs_as_written(command: str, folder: str, found: str, 
         make_image_folders(workplace / "data/imagenet")
     evaluates = "validate_" in command
     more = "--steps 1" if evaluates else "--epochs 1 --steps 1 --eval_steps 1 --amp none"
-    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-    modules = os.pathsep.join([str(workplace / "site"), str(ROOT)])
-    ended = subprocess.run(
-        f"{command} {SMALL} {more}",
-        shell=True,
-        cwd=workplace,
-        env={**os.environ, "PATH": path, "PYTHONPATH": modules},
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    assert ended.returncode == 0, ended.stderr
+    said = ran(f"{command} {SMALL} {more}", workplace)
     written = find_by_long_name(workplace / "save" / folder.removeprefix("-> ") / "results.json").parent
     kept, _, *checkpoints = found.split()
     assert sorted(file.stem for file in written.glob("*.pth")) == checkpoints
     results = json.loads((written / "results.json").read_text())
     assert f"{results['relus']['kept']:,}" == kept
-    assert f": {kept} of {results['relus']['total']:,} ReLUs" in ended.stdout
+    assert f": {kept} of {results['relus']['total']:,} ReLUs" in said
     assert ("AdvA" in results["oracle"]) == ("--attack_mode" in command)
 
 

@@ -56,17 +56,24 @@ def runs(house) -> Path:
         "--run_name toy",
         "report.py save/validation/toy save/models/toy --out save/report.html",
     )
-    for command in commands:
-        ran(house, command)
+    ran(house, *commands)
     return house / "save"
 
 
-def ran(house: Path, command: str) -> str:
+# One command after the other in one process: each loads torch anew otherwise.
+IN_TURN = """
+import runpy, sys
+for command in sys.argv[1:]:
+    sys.argv = command.split()
+    runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+def ran(house: Path, *commands: str) -> str:
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-    ended = subprocess.run(
-        [sys.executable, *command.split()], cwd=house, env=environment, capture_output=True, text=True, check=False
-    )
-    assert ended.returncode == 0, f"{command}\n{ended.stdout}\n{ended.stderr}"
+    words = [sys.executable, "-c", IN_TURN, *commands]
+    ended = subprocess.run(words, cwd=house, env=environment, capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, f"{commands}\n{ended.stdout}\n{ended.stderr}"
     return ended.stdout
 
 
