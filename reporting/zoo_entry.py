@@ -128,7 +128,7 @@ def command_of(results: dict, teacher: str | None = None) -> str:
     """A command that trains as the run of these results did: every option that matters, with the value that it had."""
     words = ["python", results["script"]]
     for name, value in without_paths(results["args"]).items():
-        if name in FREE_OPTIONS or value is None:
+        if name in FREE_OPTIONS or value is None or (name == "density" and results["args"].get("dense")):
             continue
         if name == "sync_bn":  # the one flag that is on unless it is turned off
             words += [] if value else ["--no_sync_bn"]

@@ -14,6 +14,7 @@ from dataset import DatasetSpec, dataset_spec
 from dataset.options import DataSettings
 from distiller_zoo.modes import Weights
 from helper.errors import UserError
+from helper.files import Kind, read_bytes
 from helper.processes import Processes
 from helper.run_folder import plain_arguments
 from masks.allocation import check_total, total_of
@@ -129,7 +130,7 @@ def check_options(args: argparse.Namespace, checkpoint: dict | None) -> None:
         raise UserError(f"--model {args.model} is a student; its teacher is {architecture_of(args.model)}")
     if args.out.suffix not in (".yaml", ".yml"):
         raise UserError(f"--out {args.out}: name a .yaml file, as --sensitivity takes it")
-    if args.out.is_file() and "\nprovenance:" not in args.out.read_text(errors="replace"):
+    if args.out.is_file() and b"\nprovenance:" not in read_bytes(args.out, Kind.YAML):
         raise UserError(f"--out {args.out}: this file is none of compute_sensitivity.py's; name another one")
     if not args.density:
         raise UserError("--density 0 leaves no weight; name a share above 0")

@@ -28,7 +28,7 @@ ELSEWHERE = {
     ("helper/machine.py", "membership.read_text"),
     ("helper/machine.py", "file.read_text"),
     ("private_inference/engine/spu_runtime.py", "open"),
-    ("rlnet_command.py", "Path(importlib.util.find_spec(script).origin).read_text"),
+    ("rlnet_command.py", "Path(spec.origin).read_text"),
 }
 PLAIN = np.arange(12, dtype=np.float32).reshape(3, 4)
 
