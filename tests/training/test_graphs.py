@@ -22,6 +22,7 @@ from training.average import WeightAverage
 from training.graphs import WARM_UPS, CannotRecord, CudaRecorder, Recorded
 from training.meter import EpochMeter
 from training.objective import parse_objective
+from training.sparse_momentum import SparseMomentum, Sparsity
 from training.stage import prepare_parallel, prepare_teacher
 from training.step import Task
 from training.update import Update
@@ -52,7 +53,9 @@ def batches(count: int, size: int = 6, device: torch.device = CPU) -> list[dict[
 def make_update(network):
     """make_update(mode, branches, recorder, device, amp) -> an Update of a masked student under a search, averaged."""
 
-    def make(mode, branches, recorder=None, device=CPU, amp="none", must_record=False, attack=ATTACK) -> Update:
+    def make(
+        mode, branches, recorder=None, device=CPU, amp="none", must_record=False, attack=ATTACK, sparsity=None
+    ) -> Update:
         processes = Processes(0, 1, device)
         student, teacher = network(branches, seed=1), network(branches, seed=2)
         set_random_masks(student, [500] * len(relu_sites(student)), seed=0)
@@ -76,7 +79,11 @@ def make_update(network):
             acceleration=Acceleration(device.type, amp, must_record=must_record),
         )
         parameters = [parameter for parameter in student.parameters() if parameter.requires_grad]
-        optimizer = torch.optim.SGD(parameters, lr=0.1, momentum=0.9, weight_decay=5e-4, fused=True)
+        settings = {"lr": 0.1, "momentum": 0.9, "weight_decay": 5e-4, "fused": True}
+        if sparsity:
+            optimizer = SparseMomentum(parameters, student, sparsity, seed=0, **settings)
+        else:
+            optimizer = torch.optim.SGD(parameters, **settings)
         average = WeightAverage(student, decay=0.9)
         return Update(task, optimizer, EpochMeter(device), average, recorder)
 
@@ -99,6 +106,8 @@ def run(update: Update, steps: int) -> None:
                 update.masks_changed()
                 if epoch == 1:
                     update.task.search = None
+            if isinstance(update.optimizer, SparseMomentum):
+                update.optimizer.end_epoch(epoch + 1, 4)
 
 
 def outcome(update: Update) -> dict[str, torch.Tensor]:
@@ -136,6 +145,22 @@ def test_a_recorded_step_is_the_step(mode, branches, amp, attack, make_update):
     assert want.keys() == got.keys()
     for name, value in want.items():
         assert torch.equal(value, got[name]), name
+
+
+@pytest.mark.slow
+def test_a_record_goes_by_the_weights_that_are_kept_now(make_update):
+    """One record for all epochs, though weights move between them."""
+    recorder, sparsity = TapeRecorder(), Sparsity(0.1, "gradient", "magnitude", "momentum", 0.5)
+    updates = [make_update("teacher:pgd", 2, each, attack=NFGSM, sparsity=sparsity) for each in (None, recorder)]
+    for update in updates:
+        run(update, 2 * (WARM_UPS + 3))
+    assert recorder.records == 1
+    plain, recorded = (update.optimizer for update in updates)
+    for name, kept in plain.kept.items():
+        assert torch.equal(kept, recorded.kept[name])
+        assert not recorded.weights[name][~kept].any()
+    want, got = (outcome(update) for update in updates)
+    assert all(torch.equal(value, got[name]) for name, value in want.items())
 
 
 def test_the_recorded_attack_is_the_attack(network):
