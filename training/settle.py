@@ -31,7 +31,7 @@ from training.origin import Origin, check_answers, find_origin, share_out
 from training.plan import Budget, Distillation, Optimisation, Plan, RunIdentity, model_spec
 from training.run_folder import check_resumed, resumed_options
 from training.seconds import settle_seconds
-from training.sparse_momentum import Sparsity, settle_sparsity
+from training.sparse_momentum import Sparsity, recorded_weights, settle_sparsity
 
 
 @torch.random.fork_rng(devices=())
@@ -70,7 +70,7 @@ def settle(args: argparse.Namespace, processes: Processes, *, stage: int) -> Pla
     # What is recorded of it
     decided = {"dataset": data.name, "robust_train_mode": mode, "data_on": data_on, **recorded(acceleration, optimise)}
     if stage:
-        decided |= {"mask_freeze_epochs": search.freeze_epochs} if search else {"dense": optimise.sparsity is None}
+        decided |= {"mask_freeze_epochs": search.freeze_epochs} if search else recorded_weights(optimise.sparsity)
     record = plain_arguments({**vars(args), **decided})
     if begun is not None:
         check_resumed(record, begun, run)

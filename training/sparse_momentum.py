@@ -24,6 +24,7 @@ from masks.allocation import in_proportion
 from masks.selection import keep_largest
 from models.weights import weights_of_layers
 
+DENSITY = 0.05  # without --density
 LEAST = 1e-9
 NEVER, ALWAYS = -torch.inf, torch.inf  # scores of what is not to choose, and of what must be chosen
 
@@ -220,9 +221,8 @@ def add_sparse_options(parser: Parser) -> None:
     dense.add_argument(
         "--density",
         type=share,
-        default=0.05,
         metavar="SHARE",
-        help="of the weights of convolutions and linear layers that are not 0, all others are (default: 0.05)",
+        help=f"of the weights of convolutions and linear layers that are not 0, all others are (default: {DENSITY})",
     )
     group.add_argument(
         "--prune", choices=PRUNE, default="magnitude", help="what a layer loses after an epoch (default: magnitude)"
@@ -257,12 +257,18 @@ def sparse_defaults() -> dict[str, object]:
     return vars(parser.parse_args([]))
 
 
+def recorded_weights(sparsity: Sparsity | None) -> dict[str, object]:
+    """What a record says of --dense and --density."""
+    return {"dense": sparsity is None, "density": sparsity.density if sparsity else None}
+
+
 def settle_sparsity(args: argparse.Namespace) -> Sparsity | None:
     """What the options of sparse weights ask for, None for dense ones. Raises UserError for what cannot be."""
     if args.dense:
         return None
-    if not args.density:
+    density = DENSITY if args.density is None else args.density
+    if not density:
         raise UserError("--density 0 leaves no weights; give a share above 0, or --dense for all")
     if not args.momentum and "momentum" in (args.growth, args.redistribution):
         raise UserError("sparse momentum needs --momentum above 0, or other rules for --growth and --redistribution")
-    return Sparsity(args.density, args.growth, args.prune, args.redistribution, args.prune_rate)
+    return Sparsity(density, args.growth, args.prune, args.redistribution, args.prune_rate)
