@@ -6,17 +6,19 @@ import importlib
 import shlex
 
 import pytest
-from support.running import run
 from support.zoos import save_digits_network
+
+from benchmarks import bench_budgets
 
 ATTACKED = {"attack_mode": "nfgsm", "augment_mode": "none", "eps": 8 / 255, "step_size": 2 / 255, "steps": 1}
 
 
 @pytest.mark.slow
-def test_every_command_of_a_dry_run_is_parsed(tmp_path):
+def test_every_command_of_a_dry_run_is_parsed(tmp_path, capsys):
     teacher = save_digits_network(tmp_path / "run" / "teacher.pth", args=ATTACKED)
-    out = run(f"-m benchmarks.bench_budgets --teacher {teacher} --save_dir {tmp_path} --measure --dry_run")
-    commands = [shlex.split(line)[1:] for line in out.splitlines() if line.startswith("python ")]
+    words = f"--teacher {teacher} --save_dir {tmp_path} --measure --dry_run"
+    bench_budgets.main(bench_budgets.parse_args(words.split()))
+    commands = [shlex.split(line)[1:] for line in capsys.readouterr().out.splitlines() if line.startswith("python ")]
     scripts = [script for script, *_ in commands]
     assert scripts.count("train_student_stage1_multigpu.py") == 2 * (3 * 2 + 2) + 1
     assert scripts.count("compute_sensitivity.py") == 2
