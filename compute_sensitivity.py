@@ -29,6 +29,7 @@ from evaluation.measurements import Measurements
 from helper import command_line
 from helper.files import file_digest, lock_folder
 from helper.processes import Processes, start_processes
+from helper.run_folder import FREE_OPTIONS
 from masks.allocation import allocate_budget, as_profile, layer_sensitivities, relu_count, total_of
 from models import build_model
 from models.layers import relu_sites
@@ -40,6 +41,9 @@ from training.data import training_loaders
 from training.layer_sensitivity import SensitivityStudy
 from training.naming import budget_label
 from training.sensitivity_plan import LINEARIZE, METHODS, RATE, RATE_FROM_RANDOM, SHORT, SensitivityPlan, settle
+
+# Options that say where something lies, which is nobody else's concern.
+PLACES = FREE_OPTIONS | {"path", "out"}
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -175,7 +179,7 @@ def write(plan: SensitivityPlan, rows: list[dict], digest: str) -> None:
             "sha256": digest if plan.teacher else None,
             "layers": rows,
             "settings": {name: str(value) for name, value in plan.settings.items()},
-            "options": dict(plan.record),
+            "options": {name: value for name, value in plan.record.items() if name not in PLACES},
             "versions": versions(),
         },
     }
