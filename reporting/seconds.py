@@ -84,7 +84,7 @@ def frontier_figure(every: Sequence[Mapping]) -> Figure:
     for axes, found in zip(panels, every, strict=True):
         for name, key, colour, dashes in (
             ("planned in seconds", "frontier", SERIES[0], "-"),
-            ("as many ReLUs by the profile", "plain", SERIES[1], "--"),
+            ("as many ReLUs, shared out without prices", "plain", SERIES[1], "--"),
         ):
             points = [(point["seconds"], scale * max(point["loss"], 0)) for point in found[key]]
             axes.plot(*zip(*points, strict=True), dashes, color=colour, label=name)
@@ -96,5 +96,5 @@ def frontier_figure(every: Sequence[Mapping]) -> Figure:
     panels[0].set_ylabel(unit)
     panels[0].set_ylim(bottom=0)
     handles, labels = panels[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower left", ncols=3, columnspacing=1.2)
+    figure.legend(handles, labels, loc="outside lower left", ncols=min(3, len(every)), columnspacing=1.2)
     return figure
