@@ -20,6 +20,7 @@ from pathlib import Path
 
 from helper.script import run_script
 
+from formats.zoo import ZooEntry
 from helper import command_line
 from helper.checkpoint import packed
 from helper.errors import UserError
@@ -143,7 +144,7 @@ class Given:
 
 
 def make_entry(path: Path, given: Given) -> tuple[dict, memoryview]:
-    """(entry without its file's name and digest, content of the file) of the checkpoint at `path`"""
+    """(fields of the entry but its file's name and digest, content of the file) of the checkpoint at `path`"""
     model, checkpoint = load_model(path)
     content = weights_alone(checkpoint, path)
     digest = file_digest(path)
@@ -153,19 +154,18 @@ def make_entry(path: Path, given: Given) -> tuple[dict, memoryview]:
     trainings = [read_results(run) for run in given.training]
     if trainings:
         check_trainings(trainings, checkpoint)
-    teacher = given.teacher and entry_of(given.teacher)["name"]
+    teacher = given.teacher and entry_of(given.teacher).name
     trained = training_record(trainings, teacher)
-    options = checkpoint.get("args", {})
     kept, total = relu_totals(model)
     entry = {
-        "model": checkpoint["model"]["name"],
-        "dataset": checkpoint.get("dataset"),
-        "stage": checkpoint.get("stage"),
+        "model": checkpoint.model.name,
+        "dataset": checkpoint.dataset,
+        "stage": checkpoint.stage,
         "kind": kind_of_weights(checkpoint, given.kind),
         "relus": kept,
         "total": total,
         "branches": model.spec.branches,
-        "interpolation": content.get("interpolation"),
+        "interpolation": content.interpolation,
         **measured_accuracy(evaluations),
         "private": given.private and private_cost(given.private, digest),
         "teacher": teacher,
@@ -173,8 +173,8 @@ def make_entry(path: Path, given: Given) -> tuple[dict, memoryview]:
         "command": given.command or trained["command"],
         "epochs": trained["epochs"],
         "hours": trained["hours"] if given.hours is None else given.hours,
-        "seed": options.get("seed"),
-        "select_on": options.get("select_on"),
+        "seed": checkpoint.args.get("seed"),
+        "select_on": checkpoint.args.get("select_on"),
         "note": given.note,
     }
     return entry, packed(content)
@@ -182,10 +182,10 @@ def make_entry(path: Path, given: Given) -> tuple[dict, memoryview]:
 
 def main(args: argparse.Namespace) -> None:
     entries = read_index()
-    taken = [entry["name"] for entry in entries]
+    taken = [entry.name for entry in entries]
     if args.name in taken and not args.replace:
         raise UserError(f"--name {args.name}: the zoo has such a network; --replace puts this one in its place")
-    entry, content = make_entry(
+    found, content = make_entry(
         args.checkpoint, Given(**{field.name: getattr(args, field.name) for field in fields(Given)})
     )
     file = zoo_folder() / f"{args.name}.pth"
@@ -193,13 +193,13 @@ def main(args: argparse.Namespace) -> None:
 
     # The file before the index, which speaks of it.
     replace_file(file, lambda opened: opened.write(content))
-    entry = {"name": args.name, "file": file.name, "sha256": file_digest(file), **entry}
+    entry = ZooEntry(name=args.name, file=file.name, sha256=file_digest(file), **found)
     if args.name in taken:
         entries[taken.index(args.name)] = entry
     else:
         entries.append(entry)
     write_index(entries)
-    print(f"{PREFIX}{args.name}: {entry['relus']:,} of {entry['total']:,} ReLUs, {len(content):,} bytes, in {file}")
+    print(f"{PREFIX}{args.name}: {entry.relus:,} of {entry.total:,} ReLUs, {len(content):,} bytes, in {file}")
     print(f"the table is in {page_path()}")
 
 

@@ -19,6 +19,7 @@ from helper.script import run_script
 
 from dataset import dataset_spec
 from dataset.corruptions import IMAGE_SIZES
+from formats.results import Results
 from helper import command_line
 from helper.text import duration, percent, table
 from masks.counting import relu_totals
@@ -106,27 +107,24 @@ def main(args) -> None:
         )
         evaluated.append(save / "validation" / run_name)
         results = read_results(evaluated[-1])
-        accuracy = results["accuracy"]
-        for branch in accuracy["CA"]:
-            cells = (percent(accuracy.get(metric, {}).get(branch)) for metric in METRICS)
-            rows.append([f"{role} {results['model']}", f"{results['relus']['kept']:,}", branch, *cells])
+        for branch in results.accuracy.CA:
+            cells = (percent(results.accuracy.of(metric).get(branch)) for metric in METRICS)
+            rows.append([f"{role} {results.model}", f"{results.relus.kept:,}", branch, *cells])
     page = save / "report.html"
     run("report.py", f"{shlex.join(map(str, evaluated))} --out {shlex.quote(str(page))}")
     print(f"\n{table(rows)}\n")
     print(last_screen([read_results(folder) for folder in evaluated], finished, page, perf_counter() - started))
 
 
-def last_screen(evaluated: list[dict], student: Path, page: Path, seconds: float) -> str:
+def last_screen(evaluated: list[Results], student: Path, page: Path, seconds: float) -> str:
     """What there is now, what it means, and what to try next. `evaluated`: of the teacher, then of the student."""
     comes_trained = "zoo:cifar10_resnet20_25pct"
-    alone = [results["single_branch"] for results in evaluated]
-    relus = evaluated[1]["relus"]
-    share = 100 * relus["kept"] / relus["total"]
-    right, robust = ([f"{one[metric]:.0f}" for one in alone] for metric in ("CA", "AdvA"))
+    alone, relus = [results.single_branch for results in evaluated], evaluated[1].relus
+    right, robust = [f"{one.CA:.0f}" for one in alone], [f"{one.AdvA:.0f}" for one in alone]
     return f"""\
 What you have, after {duration(seconds)}
   {student}
-      a network that keeps {relus["kept"]:,} of {relus["total"]:,} ReLUs ({share:.0f} %), and is linear at every other
+      a network that keeps {relus.kept:,} of {relus.total:,} ReLUs ({relus.share:.0f} %), and is linear at every other
   {page}
       all of its figures and its teacher's on one page: open it in a browser
 

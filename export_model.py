@@ -119,7 +119,7 @@ def main(args: argparse.Namespace) -> None:
     # Held against PyTorch as the reader of the file will run it.
     images = torch.rand(args.batch or CHECKED_IMAGES, *program.input_shape, generator=torch.Generator().manual_seed(0))
     expected = reference(model, args.branch, images)
-    named = checkpoint["model"]["name"]
+    named = checkpoint.model.name
     about = {"model": named, "image_size": model.spec.image_size, "num_classes": model.spec.num_classes}
     about |= {"branch": args.branch, "relus": relu_totals(model)[0]}
     content, logits = exported(program, about, images.numpy(), kind=args.format, batch=args.batch)

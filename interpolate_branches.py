@@ -174,7 +174,7 @@ def main(args: argparse.Namespace) -> None:
 
     # Results
     found: dict[str, Any] = {"schema": SCHEMA, "script": Path(__file__).name, "checkpoint": str(out)} | origin
-    found |= {"model": checkpoint["model"]["name"], "dataset": plan.data.name, **points.describe(), "curve": curve}
+    found |= {"model": checkpoint.model.name, "dataset": plan.data.name, **points.describe(), "curve": curve}
     found |= {"warnings": plan.warnings(checkpoint), "seed": plan.seed, "device": processes.device.type}
     found |= {"versions": versions(), "wall_time_s": round(perf_counter() - started, 1), "args": dict(plan.record)}
     if processes.is_main:

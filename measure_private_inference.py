@@ -206,14 +206,14 @@ def guess(plan: Plan) -> None:
         subject = load_subject(path, plan.branch, fused=plan.fuse, save_dir=plan.save_dir)
         tried = tried_images(replace(plan, download=False), subject.data)  # an estimate is worth no download
         subject = compared_in(subject, plan.settings.comparison, tried)
-        costs = rough_costs(subject.program, known["protocols"][plan.settings.protocol], plan.settings)
+        costs = rough_costs(subject.program, known.protocols[plan.settings.protocol], plan.settings)
         rows += [
             {**subject.record, **rough_seconds(costs, link, subject.record["relus"]["kept"])} for link in plan.networks
         ]
     folder = plan.folder(f"{default_name(plan)}_estimate")
-    content = {"engine": plan.settings.described() | {"batch": plan.settings.batch}, "constants": known}
+    content = {"engine": plan.settings.described() | {"batch": plan.settings.batch}, "constants": known.as_json()}
     write_json(folder / "estimate.json", {"protocol": plan.settings.protocol, **content, "estimates": rows})
-    print(estimate_table(rows), *estimate_sentences(known["machine"], plan.settings, plan.networks), sep="\n")
+    print(estimate_table(rows), *estimate_sentences(known.machine, plan.settings, plan.networks), sep="\n")
     print(f"written to {folder}")
 
 

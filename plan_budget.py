@@ -29,6 +29,7 @@ from attacks.options import recorded_attack
 from dataset import DatasetSpec
 from dataset.options import DataSettings, add_dataset_option
 from evaluation.relu_scores import SCORED_IMAGES, relu_scores, scoring_loader
+from formats.checkpoint import Checkpoint
 from helper import command_line
 from helper.errors import UserError
 from helper.files import write_json
@@ -134,7 +135,7 @@ class BudgetPlan:
     seed: int
 
 
-def settle(args: argparse.Namespace, checkpoint: dict) -> BudgetPlan:
+def settle(args: argparse.Namespace, checkpoint: Checkpoint) -> BudgetPlan:
     """Raises UserError for options that contradict each other or the checkpoint."""
     writes = args.write is not None or args.write_relus is not None
     if writes and len(args.network) != 1:
@@ -161,12 +162,12 @@ def settle(args: argparse.Namespace, checkpoint: dict) -> BudgetPlan:
 
 
 def measured_scores(
-    plan: BudgetPlan, model: Network, checkpoint: dict, processes: Processes
+    plan: BudgetPlan, model: Network, checkpoint: Checkpoint, processes: Processes
 ) -> dict[str, torch.Tensor]:
     """{site: (C, H, W)}; all alike where no images are asked for."""
     if not plan.count:
         return {name: torch.ones(site.map_shape) for name, site in relu_sites(model).items()}
-    options = checkpoint.get("args", {})
+    options = checkpoint.args
     views, attack = recorded_views(options), recorded_attack(options)
     loader = scoring_loader(plan.images, plan.data, processes, views, count=plan.count, seed=plan.seed)
     placed = place_model(model, processes.device)
@@ -206,11 +207,11 @@ def main(args: argparse.Namespace) -> None:
     plan = settle(args, checkpoint)
     relus = None if plan.relus is None else total_of(plan.relus, model)
     check_total(relus or 0, model)
-    architecture = architecture_of(checkpoint["model"]["name"])
+    architecture = architecture_of(checkpoint.model.name)
 
     # What ReLUs are worth, and what they cost
     losses = layer_sensitivities(architecture, model, plan.sensitivity)
-    constants = load_constants()["protocols"][plan.settings.protocol]
+    constants = load_constants().protocols[plan.settings.protocol]
     prices = relu_prices(model, constants, plan.settings)
     worth = Worth(measured_scores(plan, model, checkpoint, processes), losses, LOSS if plan.sensitivity else SHARE)
     planners = [SecondsPlanner(model, prices, worth, link, plan.granularity) for link in plan.links]

@@ -71,7 +71,7 @@ def describe(path: Path, branch: int, settings: EngineSettings, link: Network) -
     """What JSON says of a checkpoint, and its masks."""
     subject = load_subject(path, branch, fused=True, save_dir="")
     masks = mask_arrays(load_model(path)[0])
-    constants = load_constants()["protocols"][settings.protocol]
+    constants = load_constants().protocols[settings.protocol]
     costs = rough_costs(in_bits(subject.program, settings.comparison), constants, settings)
     by_layer = relu_layer_costs(costs, link)
     layers = [layer | {"private": by_layer.get(layer["layer"])} for layer in describe_masks(masks)]

@@ -58,7 +58,7 @@ def found_files(paths: list[Path]) -> tuple[list[Path], list[Path]]:
 def read_runs(files: list[Path]) -> list[Run]:
     names = tell_apart([file.resolve() for file in files])
     return [
-        Run(number, name, file.parent, read_results(file), records_of(file.parent), masks_of(file.parent))
+        Run(number, name, file.parent, read_results(file), read_log(file.parent), masks_of(file.parent))
         for number, (name, file) in enumerate(zip(names, files, strict=True), 1)
     ]
 
@@ -95,13 +95,6 @@ def tell_apart(files: list[Path]) -> list[str]:
         lengths = longer
 
 
-def records_of(folder: Path) -> list[dict]:
-    try:
-        return read_log(folder)
-    except ValueError as error:
-        raise UserError(f"{folder / 'log.jsonl'}: not one JSON record a line, or a damaged file") from error
-
-
 @contextmanager
 def blamed_on(where: str) -> Iterator[None]:
     """Raise UserError where a file keeps to its schema in name only."""
@@ -114,7 +107,7 @@ def blamed_on(where: str) -> Iterator[None]:
 
 def subtitle(runs: list[Run], costs: list[PrivateCost]) -> str:
     """What the page is of, in a few words."""
-    datasets = ", ".join(sorted({run.results["dataset"] for run in runs}))
+    datasets = ", ".join(sorted({run.results.dataset for run in runs}))
     parts = [f"{len(runs)} run{'s' * (len(runs) != 1)} on {datasets}"] if runs else []
     networks = len({cost.sha256 or cost.file for cost in costs})
     parts += [f"private inference of {networks} network{'s' * (networks != 1)}"] if costs else []

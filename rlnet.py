@@ -35,6 +35,7 @@ from evaluation.data import Corruptions, find_corrupted, read_split, spaced
 from evaluation.evaluation import Evaluation
 from evaluation.measurements import Unsaved
 from evaluation.options import chosen_corruptions
+from formats.measured import Accuracy
 from helper.checkpoint import read_checkpoint
 from helper.errors import UserError
 from helper.processes import Processes
@@ -43,7 +44,7 @@ from masks.counting import describe_relus, relu_totals
 from models.layers import Network
 from models.own import model_name
 from models.plain import mask_relus
-from models.restore import checkpoint_branches, keep_branch, restore_model
+from models.restore import keep_branch, restore_model
 from private_inference.costs.estimate import load_constants, rough_costs, rough_seconds
 from private_inference.costs.link import network as link_named
 from private_inference.engine.protocols import EngineSettings, settle_set_up
@@ -51,6 +52,7 @@ from private_inference.program.comparison import in_bits
 from private_inference.program.fuse import fuse
 from private_inference.program.trace import build_program
 from reporting.results import best_single_branch, read_results
+from reporting.tables import METRICS
 
 __all__ = ["About", "UserError", "count_relus", "evaluate", "load_model", "mask_relus", "private_cost"]
 
@@ -87,14 +89,14 @@ def load_model(path: str | Path, branch: int | None = None, model: str | None = 
         model_name(model)
     file = local_file(path)
     checkpoint = read_checkpoint(file)
-    trained = checkpoint_branches(checkpoint)
+    trained = checkpoint.trained_branches
     if branch is None:
         branch = _best_branch(str(path), file, trained)
     if branch not in trained:
         raise UserError(f"branch {branch}: {path} trained the branches {', '.join(map(str, trained))}")
     network = keep_branch(restore_model(checkpoint, file), branch).eval()
-    said = {key: value for key, value in checkpoint.items() if key not in STATE}
-    network.about = About(file, said["model"]["name"], said.get("dataset"), branch, tuple(trained), said)
+    said = checkpoint.model_dump(exclude=STATE, exclude_unset=True)
+    network.about = About(file, checkpoint.model.name, checkpoint.dataset, branch, trained, said)
     return network
 
 
@@ -171,7 +173,7 @@ def private_cost(
     """
     if comparison not in (32, 64):
         raise UserError(f"comparison {comparison} is neither 32 nor 64")
-    known = load_constants()["protocols"]
+    known = load_constants().protocols
     if protocol not in known:
         raise UserError(f"no constants for protocol {protocol}; there are {', '.join(known)}")
     try:
@@ -196,28 +198,30 @@ def _settled(attack: str | AttackSettings) -> AttackSettings:
 
 def _best_branch(name: str, file: Path, trained: Sequence[int]) -> int:
     accuracy = _zoo_accuracy(name) if name.startswith(PREFIX) else _stored_accuracy(file)
-    best = best_single_branch(accuracy)["branch"] if accuracy else 0
+    best = best_single_branch(accuracy).branch if accuracy else 0
     return best if best in trained else trained[0]
 
 
-def _zoo_accuracy(name: str) -> dict:
-    """{metric: {branch: %}} of the metrics that were measured on every branch."""
-    rows = entry_of(name.removeprefix(PREFIX))["accuracy"]
-    metrics: dict = next(iter(rows.values()), {})
-    found = {metric: {branch: row[metric] for branch, row in rows.items()} for metric in metrics}
-    return {metric: values for metric, values in found.items() if None not in values.values()}
+def _zoo_accuracy(name: str) -> Accuracy | None:
+    """The metrics that were measured on every branch."""
+    entry = entry_of(name.removeprefix(PREFIX))
+    found = {metric: {branch: getattr(row, metric) for branch, row in entry.accuracy.items()} for metric in METRICS}
+    known = {metric: values for metric, values in found.items() if values and None not in values.values()}
+    if "CA" not in known or not entry.images:
+        return None
+    return Accuracy.model_validate({"images": max(entry.images.values()), **known})
 
 
-def _stored_accuracy(file: Path) -> dict | None:
+def _stored_accuracy(file: Path) -> Accuracy | None:
     """What the run that wrote the file measured of it."""
     results = file.parent / "results.json"
     if not results.is_file():
         return None
     try:
-        entries = read_results(results).get("checkpoints", [])
+        entries = read_results(results).checkpoints or ()
     except UserError:  # of another version, or damaged: the network can be loaded all the same
         return None
-    return next((entry["accuracy"] for entry in entries if Path(entry["file"]).name == file.name), None)
+    return next((entry.accuracy for entry in entries if Path(entry.file).name == file.name), None)
 
 
 def _of_branch(value: object, branch: str) -> object:

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -40,12 +41,14 @@ from evaluation.recipe import training_recipe
 from evaluation.results import network_results
 from evaluation.self_checks import warnings_of
 from evaluation.settle import MODES, settle
+from formats.measured import Accuracy, Origin
+from formats.results import Results
 from helper import command_line
 from helper.command_line import add_run_options
 from helper.errors import UserError
 from helper.files import replace_file, write_json
 from helper.placement import place_model
-from helper.processes import start_processes
+from helper.processes import on_main_process, start_processes
 from helper.run_folder import MASKS, read_log
 from masks.counting import mask_arrays
 from models.branches import add_branch_options
@@ -90,6 +93,11 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         help="corrupt the test set as it is read: the images that make_corruptions.py --seed SEED writes",
     )
     group.add_argument(
+        "--no_verify",
+        action="store_true",
+        help="take images that make_corruptions.py wrote as they are, also where they have changed since",
+    )
+    group.add_argument(
         "--baseline",
         metavar="FILE",
         help="results.json of another network on the same corruptions: gives mCE and relative mCE",
@@ -110,6 +118,8 @@ def main(args: argparse.Namespace) -> None:
     # Images, and where the figures go
     source = read_judged(plan.images, plan.data, processes)
     corrupted, without = find_corrupted(plan.corruptions, plan.images, plan.data, source, plan.seed)
+    if corrupted and plan.corruptions.verify:
+        on_main_process(partial(corrupted.verify, plan.corruptions.names, plan.corruptions.severities))
     if plan.baseline and not corrupted:
         raise UserError(f"--baseline: there are no corrupted images to measure on: {without}")
     about = {}
@@ -123,10 +133,12 @@ def main(args: argparse.Namespace) -> None:
     evaluation = Evaluation(model, plan.branches, plan.data, *settings, seed=plan.seed, about=about)
     found = evaluation.self_checks()
     accuracy = evaluation.accuracy(plan.attacks, corrupted, plan.corruptions.names, plan.corruptions.severities)
-    undefined: list[str] = []
+    images = Origin(**asdict(corrupted.provenance)) if corrupted else None
+    warnings = warnings_of(found, accuracy, checkpoint.args.get("select_on"))
     if plan.baseline:
         errors, undefined = corruption_errors(accuracy, plan.baseline)
         accuracy |= errors
+        warnings += undefined + baseline_warnings(accuracy["images"], images, plan.baseline)
 
     # Results
     results = network_results(
@@ -138,20 +150,19 @@ def main(args: argparse.Namespace) -> None:
         dataset=plan.data.name,
         branches=plan.branches,
         attack=plan.main_attack,
-        accuracy=accuracy,
+        accuracy=Accuracy(**accuracy),
         seconds=perf_counter() - started,
+        warnings=warnings,
+        checkpoint=str(plan.checkpoint),
+        checkpoint_sha256=measured.digest,
+        measured_on="heldout" if plan.images.select_on == "heldout" else "test",
+        corrupted_images=images,
+        training=training_recipe(plan.checkpoint, checkpoint.stage, checkpoint.epoch, checkpoint.args),
     )
-    results |= {"checkpoint": str(plan.checkpoint), "checkpoint_sha256": measured.digest}
-    results["measured_on"] = "heldout" if plan.images.select_on == "heldout" else "test"
-    results["training"] = training_recipe(checkpoint, plan.checkpoint)
-    results["corrupted_images"] = asdict(corrupted.provenance) if corrupted else None
-    results["warnings"] += warnings_of(found, accuracy, checkpoint.get("args", {}).get("select_on")) + undefined
-    if plan.baseline:
-        results["warnings"] += baseline_warnings(results, plan.baseline)
     if processes.is_main:
-        write_json(plan.folder / "results.json", results)
+        write_json(plan.folder / "results.json", results.as_json())
         replace_file(plan.folder / "results.csv", lambda file: file.write(results_csv(results).encode()))
-        if results["relus"]["kept"] < results["relus"]["total"]:
+        if results.relus.kept < results.relus.total:
             masks: dict[str, Any] = {**mask_arrays(model)}
             replace_file(plan.folder / MASKS, lambda file: np.savez_compressed(file, **masks))
         if plan.figures:
@@ -162,7 +173,7 @@ def main(args: argparse.Namespace) -> None:
 
 def drawn(
     plan: EvaluationPlan,
-    results: dict,
+    results: Results,
     model: Network,
     source: ImageSource,
     corrupted: CorruptedSet | None,

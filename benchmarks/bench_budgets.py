@@ -136,11 +136,11 @@ def results(args: argparse.Namespace, found: list[Student], prices: ReluPrices) 
         file = run_folder(args.save_dir, 2, f"bench_{student.name}") / "results.json"
         if file.is_file():
             told = read_results(file)
-            kept = [layer["kept"] for layer in told["relus"]["layers"]]
+            kept = [layer.kept for layer in told.relus.layers]
             seconds = prices.seconds(kept, args.network)
             cost = [f"{sum(kept):,}", str(sum(count > 0 for count in kept))]
             cost += [f"{seconds:.2f}", f"{seconds - linear:.2f}"]
-            rows.append([student.name, *cost, *(percent(told["oracle"].get(metric)) for metric in ("CA", "AdvA"))])
+            rows.append([student.name, *cost, *(percent(getattr(told.oracle, metric)) for metric in ("CA", "AdvA"))])
     return table(rows)
 
 
@@ -159,8 +159,8 @@ def main(args: argparse.Namespace) -> None:
 def priced(args: argparse.Namespace) -> tuple[str, ReluPrices, float]:
     """(the teacher's architecture, its prices, the seconds of the last budget as the profile shares it out)"""
     whole, checkpoint = load_model(args.teacher)
-    model = architecture_of(checkpoint["model"]["name"])
-    prices = relu_prices(whole, load_constants()["protocols"]["cheetah"], EngineSettings())
+    model = architecture_of(checkpoint.model.name)
+    prices = relu_prices(whole, load_constants().protocols["cheetah"], EngineSettings())
     plain = allocate_budget(whole, total_of(args.budgets[-1], whole), layer_sensitivities(model, whole))
     return model, prices, prices.seconds(plain, args.network)
 

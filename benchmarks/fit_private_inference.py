@@ -22,6 +22,7 @@ import numpy as np
 import yaml
 from sklearn.linear_model import LinearRegression
 
+from formats.constants import KnownConstants
 from helper import command_line
 from helper.errors import UserError
 from helper.files import replace_file
@@ -109,7 +110,7 @@ def read_measured(paths: list[Path]) -> tuple[dict, dict[str, list[Measured]]]:
         engine = results["engine"]
         settings = EngineSettings(engine["protocol"], batch=engine.get("batch", 1), set_up=engine.get("set_up"))
         for record in results["measured"]:
-            if "comparison" not in record:
+            if record["comparison"] is None:
                 raise UserError(f"{path}: measured before comparisons had a number of bits; measure it again")
             subject = load_subject(
                 Path(record["file"]), record["branch"], fused=record["fused"] is not None, save_dir=""
@@ -174,11 +175,13 @@ def check(measured: list[Measured], constants: dict) -> str:
 
 def main(args: argparse.Namespace) -> None:
     machine, measured = read_measured(args.measured)
-    protocols = load_constants(args.out)["protocols"] if args.keep else {}
+    protocols = load_constants(args.out).protocols if args.keep else {}
     for protocol, records in sorted(measured.items()):
         protocols[protocol] = protocols.get(protocol, {}) | fitted(records)
         print(f"{protocol}: estimated over measured\n{check(records, protocols[protocol])}\n")
-    content = yaml.safe_dump({"machine": machine, "protocols": protocols}, sort_keys=False)
+    content = yaml.safe_dump(
+        KnownConstants.model_validate({"machine": machine, "protocols": protocols}).as_json(), sort_keys=False
+    )
     head = "# Written by benchmarks/fit_private_inference.py. Per image; bytes, rounds, seconds without a network.\n"
     replace_file(args.out, lambda file: file.write((head + content).encode()))
     print(f"written to {args.out}")

@@ -119,12 +119,12 @@ def figures(out: Path) -> dict[str, object]:
         name = str(path.relative_to(out))
         if path.suffix == ".pth":
             checkpoint = read_checkpoint(path)
-            tensors = {key: value.numpy().tobytes() for key, value in checkpoint["state_dict"].items()}
+            tensors = {key: value.numpy().tobytes() for key, value in checkpoint.state_dict.items()}
             found[name] = hashlib.sha256(b"".join(tensors[key] for key in sorted(tensors))).hexdigest()
         elif path.suffix in (".npy", ".npz"):
             found[name] = file_digest(path)
         elif path.name == "log.jsonl":
-            records = read_log(path.parent)
+            records = [record.as_json() for record in read_log(path.parent)]
             found[name] = [{key: value for key, value in record.items() if key not in LEFT_OUT} for record in records]
         elif path.name == "results.json":
             results = read_json(path)

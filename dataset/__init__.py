@@ -6,13 +6,13 @@ To add a data set, write one file in dataset/sets/ that holds its DatasetSpec; i
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 
 from dataset.folder import PREFIX, folder_spec, is_folder
 from dataset.heldout import heldout_split
 from dataset.source import ArraySource, FileSource, ImageSource, Subset
 from dataset.spec import DatasetSpec
+from formats.checkpoint import KeptData
 from helper.errors import UserError
 from helper.registry import discover
 
@@ -31,7 +31,7 @@ __all__ = [
 DATASETS: dict[str, DatasetSpec] = discover("dataset.sets", DatasetSpec)
 
 
-def dataset_spec(name: str, kept: Mapping[str, object] | None = None) -> DatasetSpec:
+def dataset_spec(name: str, kept: KeptData | None = None) -> DatasetSpec:
     """The data set of that name, or in the folder of 'folder:PATH', of which a checkpoint may have `kept` its spec's.
 
     Raises UserError for an unknown name, and for a folder without images in class folders.

@@ -21,16 +21,15 @@ from PIL import Image
 from dataset.corruptions import SEVERITIES, corrupt
 from dataset.corruptions.frost import Frost
 from dataset.crops import fitted
+from dataset.digests import differing
 from dataset.source import ArraySource, ImageSource, Subset, folder_source, folders
 from dataset.spec import DatasetSpec
+from formats.manifest import Manifest
 from helper.errors import UserError
-from helper.files import map_array, read_json
+from helper.files import map_array, read_record
 
 JPEG_QUALITY = 85  # that of the published folders
 MANIFEST = "manifest.json"
-MANIFEST_SCHEMA = "rlnet-corruptions-1"
-# What every file of a generated folder has in common; also its frost, once that is used.
-MANIFEST_SETTINGS = ("dataset", "split", "images", "image_size", "test_set", "severities", "seed")
 
 
 @dataclass(frozen=True)
@@ -63,18 +62,21 @@ class CorruptedSet:
         """What tells these images from others of that name: a digest, or where they lie, or how they are made."""
         raise NotImplementedError
 
+    def verify(self, corruptions: Sequence[str], severities: Sequence[int]) -> None:
+        """Raises UserError where stored images are not those that were written, as far as somebody says what was."""
+
 
 class StoredSet(CorruptedSet):
     """A benchmark in `folder`, made of the images of `test`. `manifest`: None where it was published."""
 
-    def __init__(self, folder: Path, manifest: dict | None, test: ImageSource, image_size: int):
+    def __init__(self, folder: Path, manifest: Manifest | None, test: ImageSource, image_size: int):
         if manifest:
-            provenance = Provenance("generated", str(folder), manifest["seed"], manifest["frost"]["source"])
+            provenance = Provenance("generated", str(folder), manifest.seed, manifest.frost.source)
         else:
             provenance = Provenance("published", str(folder))
-        super().__init__(provenance, manifest["severities"] if manifest else SEVERITIES)
+        super().__init__(provenance, manifest.severities if manifest else SEVERITIES)
         self.folder, self.test, self.image_size = folder, test, image_size
-        self.digests = manifest["files"] if manifest else {}
+        self.digests = manifest.files if manifest else {}
         self.remedy = "run make_corruptions.py again" if manifest else "unpack the whole archive there"
 
     def file(self, corruption: str, severity: int) -> str:
@@ -87,6 +89,15 @@ class StoredSet(CorruptedSet):
     def check(self, corruptions: Sequence[str], severities: Sequence[int]) -> None:
         """Raises UserError, naming them, where images are missing or of another layout."""
         raise NotImplementedError
+
+    def verify(self, corruptions: Sequence[str], severities: Sequence[int]) -> None:
+        names = dict.fromkeys(self.file(corruption, severity) for corruption in corruptions for severity in severities)
+        wanted = {name: self.digests[name] for name in names if name in self.digests}
+        if odd := differing(self.folder, wanted):
+            raise UserError(
+                f"{self.folder / odd[0]} is not what its {MANIFEST} says, damaged or changed since; run "
+                "make_corruptions.py again, which mends it, or add --no_verify"
+            )
 
 
 class ArraySet(StoredSet):
@@ -236,9 +247,9 @@ def open_corrupted_set(
     if not any(folder.iterdir()):
         raise UserError(f"{folder} is empty; unpack the benchmark there, or write it: make_corruptions.py")
     manifest = read_manifest(folder)
-    stored = tuple(manifest["severities"]) if manifest else SEVERITIES
-    if manifest and manifest["dataset"] != spec.name:
-        raise UserError(f"{folder} was generated from {manifest['dataset']}, this network classifies {spec.name}")
+    stored = manifest.severities if manifest else SEVERITIES
+    if manifest and manifest.dataset != spec.name:
+        raise UserError(f"{folder} was generated from {manifest.dataset}, this network classifies {spec.name}")
     missing = sorted(set(severities) - set(stored))
     if missing:
         raise UserError(f"{folder} has severities {in_words(stored)}, not {in_words(missing)}; choose --severities")
@@ -249,18 +260,10 @@ def open_corrupted_set(
     return found
 
 
-def read_manifest(folder: Path) -> dict | None:
+def read_manifest(folder: Path) -> Manifest | None:
     """What make_corruptions.py says of its folder; None where it did not write it."""
     path = folder / MANIFEST
-    if not path.exists():
-        return None
-    manifest = read_json(path, "a manifest", "delete the folder and generate it again")
-    if not isinstance(manifest, dict) or manifest.get("schema") != MANIFEST_SCHEMA:
-        raise UserError(f"{path} is no manifest of make_corruptions.py ({MANIFEST_SCHEMA})")
-    tables = [manifest.get(name) for name in ("files", "frost", "versions")]
-    if not all(isinstance(table, dict) for table in tables) or any(name not in manifest for name in MANIFEST_SETTINGS):
-        raise UserError(f"{path} is damaged; delete the folder and generate it again")
-    return manifest
+    return read_record(path, Manifest) if path.exists() else None
 
 
 def jpeg_bytes(image: Image.Image) -> bytes:

@@ -48,8 +48,8 @@ class Benchmark:
             raise UserError(f"{folder} is no folder")
         self.folder, self.shape, self.files = folder, images.shape, files
         self.manifest = read_manifest(folder)
-        self.severities = list(self.manifest["severities"] if self.manifest else SEVERITIES)
-        if self.manifest and self.manifest["test_set"] != test_set_digest(images, labels):
+        self.severities = list(self.manifest.severities if self.manifest else SEVERITIES)
+        if self.manifest and self.manifest.test_set != test_set_digest(images, labels):
             raise UserError(f"{folder} was made from another test set")
         if files is None:
             stored = self.array("labels")
@@ -65,13 +65,13 @@ class Benchmark:
 
     @property
     def procedural_frost(self) -> bool:
-        return self.manifest is not None and self.manifest["frost"]["source"] == "procedural"
+        return self.manifest is not None and self.manifest.frost.source == "procedural"
 
     def corruptions(self) -> list[str]:
         """Those that the manifest names as finished. Raises UserError where there is no manifest."""
         if self.manifest is None:
             raise UserError(f"{self.folder} has no {MANIFEST}: nothing was written there yet")
-        made = {key.removesuffix(".npy").partition("/")[0] for key in self.manifest["files"]}
+        made = {key.removesuffix(".npy").partition("/")[0] for key in self.manifest.files}
         return [name for name in (*CORRUPTIONS, *EXTRA_CORRUPTIONS) if name in made]
 
     def array(self, name: str) -> np.ndarray:

@@ -8,7 +8,6 @@ its final name is finished, and a part whose digest the manifest knows lacks not
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import platform
 import shutil
@@ -21,12 +20,14 @@ import numpy as np
 import PIL
 from PIL import Image
 
-from dataset.corrupted_sets import MANIFEST, MANIFEST_SCHEMA, MANIFEST_SETTINGS, jpeg_bytes, read_manifest
+from dataset.corrupted_sets import MANIFEST, jpeg_bytes, read_manifest
 from dataset.corruptions import corrupt
 from dataset.corruptions.frost import Frost
+from dataset.digests import digest
 from dataset.source import FileSource, ImageSource
+from formats.manifest import MANIFEST_SCHEMA, FrostRecord, Manifest
 from helper.errors import UserError
-from helper.files import Kind, file_digest, lock_file, read_bytes, replace_file
+from helper.files import lock_file, write_json
 
 JPEG_BYTES = 6144  # of a file of 64x64 pixels on disk, about; noise takes more, fog takes less
 GO_ON = "what is finished stays, and the same command goes on"
@@ -133,17 +134,6 @@ def remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def digest(path: Path) -> str:
-    """sha256 of a file; of a folder, over the sorted relative names in it, and what each of the files holds."""
-    if path.is_file():
-        return file_digest(path)
-    total = hashlib.sha256()
-    for name in sorted(file.relative_to(path).as_posix() for file in path.rglob("*") if not file.is_dir()):
-        content = read_bytes(path / name, Kind.IMAGE)
-        total.update(f"{name}\0{len(content)}\0".encode() + content)
-    return total.hexdigest()
-
-
 def test_set_digest(images: np.ndarray, labels: np.ndarray) -> str:
     """sha256 over images, uint8 (N, S, S, 3), and labels (N,)."""
     total = hashlib.sha256(np.ascontiguousarray(images).data)
@@ -168,30 +158,31 @@ def file_names(source: ImageSource) -> list[str]:
 
 def describe(
     dataset: str, images: np.ndarray, labels: np.ndarray, severities: list[int], seed: int, frost: Frost | None
-) -> dict:
-    """A manifest without its `files`. `frost` is None while it is not used."""
-    return {
-        "schema": MANIFEST_SCHEMA,
-        "generated_by": "make_corruptions.py",
-        "dataset": dataset,
-        "split": "test",
-        "images": len(images),
-        "image_size": images.shape[1],
-        "test_set": test_set_digest(images, labels),
-        "severities": severities,
-        "seed": seed,
-        "frost": {"source": frost and frost.source, "digest": frost and frost.digest},
-        "versions": {"python": platform.python_version(), "numpy": np.__version__, "pillow": PIL.__version__},
-    }
+) -> Manifest:
+    """Of a folder without a finished file yet. `frost` is None while it is not used."""
+    return Manifest(
+        schema=MANIFEST_SCHEMA,
+        generated_by="make_corruptions.py",
+        dataset=dataset,
+        split="test",
+        images=len(images),
+        image_size=images.shape[1],
+        test_set=test_set_digest(images, labels),
+        severities=tuple(severities),
+        seed=seed,
+        frost=FrostRecord(source=frost.source, digest=frost.digest) if frost else FrostRecord(),
+        versions={"python": platform.python_version(), "numpy": np.__version__, "pillow": PIL.__version__},
+        files={},
+    )
 
 
 class OutFolder:
-    """The folder that is written, locked until the process ends. `settings` is the manifest without its `files`.
+    """The folder that is written, locked until the process ends. `settings` is its manifest before a file is finished.
 
     Raises UserError for a folder that others wrote, or that other settings made, and while another process writes it.
     """
 
-    def __init__(self, path: Path, settings: dict):
+    def __init__(self, path: Path, settings: Manifest):
         self.path = path
         if path.exists() and not path.is_dir():
             raise UserError(f"--out {path} is a file, and a folder is needed")
@@ -203,7 +194,7 @@ class OutFolder:
         self.manifest = self._compare(read_manifest(path), settings)
         self.save()
 
-    def _compare(self, stored: dict | None, settings: dict) -> dict:
+    def _compare(self, stored: Manifest | None, settings: Manifest) -> Manifest:
         if stored is None:
             others = sorted(entry.name for entry in self.path.iterdir() if not entry.name.startswith("."))
             if others:
@@ -211,26 +202,26 @@ class OutFolder:
                     f"{self.path} holds {others[0]} and no {MANIFEST}: it was published, or made by others, and is "
                     "left alone; give another --out"
                 )
-            return {**settings, "files": {}}
-        frosted = stored["frost"].get("source") and settings["frost"]["source"]
-        for name in [*MANIFEST_SETTINGS, *(["frost"] if frosted else [])]:
-            if stored[name] != settings[name]:
-                before, now = (in_words(manifest[name]) for manifest in (stored, settings))
-                raise UserError(f"{self.path} was made with {name} {before}, not {now}; give that, or another --out")
+            return settings
+        before_it, now_it = stored.common(), settings.common()
+        if stored.frost.source and settings.frost.source:
+            before_it["frost"], now_it["frost"] = stored.frost, settings.frost
+        for name, before in before_it.items():
+            if before != now_it[name]:
+                was, is_now = in_words(before), in_words(now_it[name])
+                raise UserError(f"{self.path} was made with {name} {was}, not {is_now}; give that, or another --out")
         for name in ("numpy", "pillow"):
-            before, now = stored["versions"].get(name), settings["versions"][name]
+            before, now = stored.versions.get(name), settings.versions[name]
             if before != now:
                 print(f"warning: {self.path} was begun with {name} {before}, and this is {now}: bytes may differ")
-        return {**stored, "frost": stored["frost"] if stored["frost"].get("source") else settings["frost"]}
+        return stored if stored.frost.source else stored.model_copy(update={"frost": settings.frost})
 
     def save(self) -> None:
-        self.manifest["files"] = dict(sorted(self.manifest["files"].items()))
-        content = json.dumps(self.manifest, indent=1) + "\n"
-        replace_file(self.path / MANIFEST, lambda file: file.write(content.encode()))
+        write_json(self.path / MANIFEST, self.manifest.as_json())
 
     def finished(self, piece: Piece) -> bool:
         """Whether the piece is there and intact. What is there of it and is not is out of the way afterwards."""
-        known = self.manifest["files"].get(piece.key)
+        known = self.manifest.files.get(piece.key)
         if piece.path.exists():
             if known is None:
                 raise UserError(f"{piece.path} is not in {MANIFEST}: others made it; move it, or give another --out")
@@ -256,15 +247,15 @@ class OutFolder:
     def accept(self, piece: Piece) -> None:
         """The part is whole: let the manifest know it, then give it its name."""
         piece.close()
-        self.manifest["files"][piece.key] = digest(piece.part)
+        self.manifest = self.manifest.with_file(piece.key, digest(piece.part))
         self.save()
         piece.part.rename(piece.path)
 
 
 def in_words(value: object) -> str:
-    if isinstance(value, dict):
-        return f"{value['source']} ({str(value['digest'])[:12]})"
-    return " ".join(map(str, value)) if isinstance(value, list) else str(value)[:12]
+    if isinstance(value, FrostRecord):
+        return f"{value.source} ({str(value.digest)[:12]})"
+    return " ".join(map(str, value)) if isinstance(value, tuple) else str(value)[:12]
 
 
 def block(

@@ -5,16 +5,16 @@ Its size and normalisation are measured where a run begins, and kept in the chec
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import cache, partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from dataset.crops import resized_centre_crop
 from dataset.source import FileSource, folder_source, folders, image_file
-from dataset.spec import NETWORK_SIZES, DatasetSpec
+from dataset.spec import NETWORK_SIZES, Channels, DatasetSpec
+from formats.checkpoint import KeptData
 from helper.errors import UserError
 
 PREFIX = "folder:"
@@ -35,44 +35,44 @@ def folder_path(name: str) -> Path:
     return Path(name.removeprefix(PREFIX)).expanduser().resolve()
 
 
-def folder_spec(name: str, kept: Mapping[str, Any] | None = None) -> DatasetSpec:
+def folder_spec(name: str, kept: KeptData | None = None) -> DatasetSpec:
     """The data set in the folder of that name, 'folder:PATH'. `kept`: what a checkpoint keeps of it; else measured.
 
     Raises UserError for a folder without images in class folders.
     """
     path = folder_path(name)
-    kept = {**(kept or measure(path)), "path": str(path)}
+    kept = (kept or measure(path)).model_copy(update={"path": str(path)})
     return DatasetSpec(
         name=short_name(name),
         title=path.name,
-        num_classes=len(kept["classes"]),
-        image_size=kept["image_size"],
-        mean=tuple(kept["mean"]),
-        std=tuple(kept["std"]),
+        num_classes=len(kept.classes),
+        image_size=kept.image_size,
+        mean=kept.mean,
+        std=kept.std,
         load=partial(load_folder, kept),
         corrupted_folder=f"{path.name}-C",
         corrupted_layout="files",
-        any_size=kept["any_size"],
+        any_size=kept.any_size,
         kept=kept,
     )
 
 
-def same_images(one: Mapping[str, object] | None, other: Mapping[str, object] | None) -> bool:
+def same_images(one: KeptData | None, other: KeptData | None) -> bool:
     """Whether two of `kept` agree, wherever the folders lie."""
-    return {**(one or {}), "path": None} == {**(other or {}), "path": None}
+    return (one and one.model_copy(update={"path": ""})) == (other and other.model_copy(update={"path": ""}))
 
 
-def load_folder(kept: Mapping[str, Any], root: Path, *, train: bool, download: bool) -> FileSource:
+def load_folder(kept: KeptData, root: Path, *, train: bool, download: bool) -> FileSource:
     """`root` and `download` are not used. Raises UserError where there are no images, or of a class not in `kept`."""
-    path = Path(kept["path"])
+    path = Path(kept.path)
     if not path.is_dir():
         raise UserError(f"there is no folder {path}; where {path.name} lies now, say by --dataset {PREFIX}PATH")
     part = part_of(path, train=train)
-    unknown = sorted({*folders(part)} - {*kept["classes"]})
+    unknown = sorted({*folders(part)} - {*kept.classes})
     if unknown:
-        raise UserError(f"class '{unknown[0]}' of {part} is none of the {len(kept['classes'])} that the network knows")
-    size = None if kept["any_size"] else kept["image_size"]
-    source = folder_source([part / name for name in kept["classes"]], size)
+        raise UserError(f"class '{unknown[0]}' of {part} is none of the {len(kept.classes)} that the network knows")
+    size = None if kept.any_size else kept.image_size
+    source = folder_source([part / name for name in kept.classes], size)
     if not len(source):
         raise UserError(f"{part} holds no images in class folders")
     return source
@@ -85,8 +85,8 @@ def part_of(path: Path, *, train: bool) -> Path:
 
 
 @cache
-def measure(path: Path) -> dict:
-    """{'classes', 'image_size', 'any_size', 'mean', 'std'} of the folder at `path`.
+def measure(path: Path) -> KeptData:
+    """What is to be known of the folder at `path`.
 
     Classes are those of train/, in sorted order; where that is missing, as for a client who asks only, the test's.
     """
@@ -102,7 +102,7 @@ def measure(path: Path) -> dict:
         raise UserError(f"{path} holds no images in the class folders of train/")
     size, any_size = fitting_size([path for source in found for path in source.paths])
     mean, std = channel_statistics(source, size if any_size else None)
-    return {"classes": classes, "image_size": size, "any_size": any_size, "mean": mean, "std": std}
+    return KeptData(path=str(path), classes=tuple(classes), image_size=size, any_size=any_size, mean=mean, std=std)
 
 
 def fitting_size(paths: Sequence[str]) -> tuple[int, bool]:
@@ -124,7 +124,7 @@ def size_of(path: str) -> tuple[int, int]:
         return stored.size
 
 
-def channel_statistics(source: FileSource, size: int | None) -> tuple[list[float], list[float]]:
+def channel_statistics(source: FileSource, size: int | None) -> tuple[Channels, Channels]:
     """(mean, standard deviation) by channel of the images in [0, 1], cut to `size`, to four digits."""
     sums, squares, count = np.zeros(3), np.zeros(3), 0
     for index in evenly(range(len(source))):
@@ -133,7 +133,7 @@ def channel_statistics(source: FileSource, size: int | None) -> tuple[list[float
         sums, squares, count = sums + pixels.sum(0), squares + (pixels**2).sum(0), count + len(pixels)
     mean = sums / count
     std = np.sqrt(np.maximum(squares / count - mean**2, LEAST_STD**2))
-    return mean.round(4).tolist(), std.round(4).tolist()
+    return tuple(mean.round(4).tolist()), tuple(std.round(4).tolist())
 
 
 def evenly(items: Sequence) -> list:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
 from dataset.source import ImageSource
+from formats.checkpoint import KeptData
 
 Channels = tuple[float, ...]  # three of them
 NETWORK_SIZES = (32, 64, 224)  # pixels a side that networks are built for
@@ -35,4 +36,4 @@ class DatasetSpec:
     corrupted_layout: Literal["arrays", "files"] = "arrays"
     flip: bool = True
     any_size: bool = False
-    kept: Mapping[str, object] | None = None
+    kept: KeptData | None = None

@@ -14,6 +14,8 @@ from collections.abc import Sequence
 from statistics import mean
 
 from dataset.corruptions import CORRUPTIONS, SEVERITIES
+from formats.measured import Accuracy, Origin
+from formats.results import Results
 from helper.errors import UserError
 from reporting.tables import counted, origin_in_words
 
@@ -23,22 +25,22 @@ def whole_benchmark(names: Sequence[str], severities: Sequence[int]) -> bool:
     return set(CORRUPTIONS) <= set(names) and tuple(severities) == SEVERITIES
 
 
-def corruption_errors(accuracy: dict, baseline: dict) -> tuple[dict, list[str]]:
+def corruption_errors(accuracy: dict, baseline: Results) -> tuple[dict, list[str]]:
     """({'mCE': {branch: %}, 'relative_mCE': {branch: %}}, what stands in their way, in sentences).
 
     A quotient whose denominator is not positive means nothing: that metric is then left out, and a sentence says so.
     Neither is given for a part of the benchmark.
     """
-    reference = baseline["accuracy"]
-    if not whole_benchmark(next(iter(reference["corruptions"].values())), reference["severities"]):
+    reference = baseline.accuracy
+    if not whole_benchmark(list(next(iter(_rows(reference).values()))), reference.at_severities):
         return {}, ["no mCE or relative mCE, as no NPA: they are of all 15 corruptions at all 5 severities"]
     return quotients(accuracy, reference)
 
 
-def quotients(accuracy: dict, reference: dict) -> tuple[dict, list[str]]:
+def quotients(accuracy: dict, reference: Accuracy) -> tuple[dict, list[str]]:
     """`corruption_errors`, over the corruptions and severities that `reference`, the baseline's accuracy, has."""
-    branch = min(reference["corruptions"], key=int)
-    rows, clean = reference["corruptions"][branch], reference["CA"][branch]
+    branch = min(_rows(reference), key=int)
+    rows, clean = _rows(reference)[branch], reference.CA[branch]
     found, sentences = {}, []
     for metric, drop in (("mCE", False), ("relative_mCE", True)):
         below = {name: sum(_errors(row, clean if drop else None)) for name, row in counted(rows).items()}
@@ -57,45 +59,50 @@ def quotients(accuracy: dict, reference: dict) -> tuple[dict, list[str]]:
     return found, sentences
 
 
-def _errors(row: list[float], clean: float | None) -> list[float]:
+def _rows(reference: Accuracy) -> dict[str, dict[str, tuple[float, ...]]]:
+    """`check_baseline` has seen that there are some."""
+    return reference.corruptions or {}
+
+
+def _errors(row: Sequence[float], clean: float | None) -> list[float]:
     """Errors at all severities, or how far they lie above the clean error."""
     return [100 - value if clean is None else clean - value for value in row]
 
 
-def check_baseline(results: dict, path: str, dataset: str, corruptions: list[str], severities: list[int]) -> None:
+def check_baseline(results: Results, path: str, dataset: str, corruptions: list[str], severities: list[int]) -> None:
     """Raises UserError where the baseline is of another data set, or lacks a cell of the table."""
-    if results["dataset"] != dataset:
-        raise UserError(f"--baseline {path} is on {results['dataset']}, this network is on {dataset}")
-    accuracy = results["accuracy"]
-    if "corruptions" not in accuracy:
+    if results.dataset != dataset:
+        raise UserError(f"--baseline {path} is on {results.dataset}, this network is on {dataset}")
+    accuracy = results.accuracy
+    if not accuracy.corruptions or not results.corrupted_images:
         raise UserError(f"--baseline {path} has no corruption table; measure it with the same corruptions first")
-    rows = next(iter(accuracy["corruptions"].values()))
-    if set(rows) != set(corruptions) or accuracy["severities"] != severities:
+    rows = next(iter(accuracy.corruptions.values()))
+    if set(rows) != set(corruptions) or list(accuracy.at_severities) != severities:
         raise UserError(
-            f"--baseline {path} has {len(rows)} corruptions at severities {accuracy['severities']}, this evaluation "
-            f"{len(corruptions)} at {severities}; choose the same --corruptions and --severities"
+            f"--baseline {path} has {len(rows)} corruptions at severities {list(accuracy.at_severities)}, this "
+            f"evaluation {len(corruptions)} at {severities}; choose the same --corruptions and --severities"
         )
 
 
-def baseline_warnings(results: dict, baseline: dict) -> list[str]:
-    """What makes the two not quite comparable."""
-    sentences = []
-    ours, theirs = results["corrupted_images"], baseline["corrupted_images"]
-    if any(ours[key] != theirs[key] for key in ("origin", "seed", "frost")) and not _same_bytes(ours, theirs):
+def baseline_warnings(images: int, ours: Origin | None, baseline: Results) -> list[str]:
+    """What makes the two not quite comparable: `images` of them, and where the corrupted ones come from."""
+    sentences, theirs = [], baseline.corrupted_images
+    if ours and theirs and _made(ours) != _made(theirs) and not _same_bytes(ours, theirs):
         sentences.append(
             f"the baseline was measured on other corrupted images ({origin_in_words(theirs)}) than this network "
             f"({origin_in_words(ours)})"
         )
-    if results["accuracy"]["images"] != baseline["accuracy"]["images"]:
+    if images != baseline.accuracy.images:
         sentences.append(
-            f"the baseline was measured on {baseline['accuracy']['images']:,} images, this network on "
-            f"{results['accuracy']['images']:,}"
+            f"the baseline was measured on {baseline.accuracy.images:,} images, this network on {images:,}"
         )
     return sentences
 
 
-def _same_bytes(ours: dict, theirs: dict) -> bool:
+def _made(images: Origin) -> tuple:
+    return images.origin, images.seed, images.frost
+
+
+def _same_bytes(ours: Origin, theirs: Origin) -> bool:
     """Generated on disk and generated on the fly are the same images, given the same seed and frost."""
-    return "published" not in (ours["origin"], theirs["origin"]) and all(
-        ours[key] == theirs[key] for key in ("seed", "frost")
-    )
+    return "published" not in (ours.origin, theirs.origin) and _made(ours)[1:] == _made(theirs)[1:]

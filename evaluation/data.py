@@ -24,7 +24,7 @@ class Corruptions:
     """Which corruptions, at which severities, and where their images come from.
 
     `generate`: corrupted as they are read, with `frost_dir`'s photographs; otherwise from `folder`, or, where that is
-    None, from the data set's usual one.
+    None, from the data set's usual one. `verify`: refuse files other than those that were written there.
     """
 
     names: tuple[str, ...]
@@ -32,6 +32,7 @@ class Corruptions:
     generate: bool = False
     frost_dir: Path | None = None
     folder: Path | None = None
+    verify: bool = True
 
 
 def read_split(images: DataSettings, spec: DatasetSpec, processes: Processes, *, train: bool) -> ImageSource:

@@ -79,7 +79,7 @@ def example_columns(
                 found = corrupted.source(name, severity)
                 if np.array_equal(found.labels, source.labels):  # it is in the order of `source`
                     images = [to_tensor(np.asarray(picture)) for picture in found.batch(indices)]
-                    title = f"{corruption_title(name, {})}\nseverity {severity}"
+                    title = f"{corruption_title(name, None)}\nseverity {severity}"
                     add(title, "clean", torch.stack(images).to(device))
     return [class_name(source, label) for label in source.labels[indices]], columns
 

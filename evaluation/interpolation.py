@@ -14,13 +14,14 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from formats.checkpoint import Checkpoint, Interpolation
 from helper.errors import UserError
 from helper.precision import full_precision
 from models.layers import BranchNorm2d, Network, TrackedBatchNorm2d
-from models.restore import KEPT_DATA, checkpoint_branches, describe_model
+from models.restore import describe_model
 
 # What of a checkpoint says what its network is and how it was trained; the rest is the state of a training run.
-IDENTITY = ("dataset", KEPT_DATA, "stage", "teacher", "budget", "tag", "args", "epoch", "averaged")
+IDENTITY = {"dataset", "data_set", "stage", "teacher", "budget", "tag", "args", "epoch", "averaged"}
 
 
 def interpolate(network: Network, t: float) -> Network:
@@ -71,13 +72,13 @@ def estimate_statistics(network: Network, batches: Iterable[Tensor]) -> None:
         norm.eval()
 
 
-def check_branches(checkpoint: dict, path: str | Path) -> None:
+def check_branches(checkpoint: Checkpoint, path: str | Path) -> None:
     """Raise UserError where there are no two trained branches to interpolate between."""
-    count = checkpoint["model"]["branches"]
+    count = checkpoint.model.branches
     if count == 1:
         raise UserError(f"{path} has one batch-norm branch; there is nothing to interpolate")
     for branch in (0, count - 1):
-        if branch not in checkpoint_branches(checkpoint):
+        if branch not in checkpoint.trained_branches:
             raise UserError(f"{path} never trained its branch {branch}, one of the two ends to interpolate between")
 
 
@@ -96,8 +97,8 @@ def best_point(curve: Sequence[dict]) -> dict:
     return max(curve, key=lambda point: (point["score"], -point["t"]))
 
 
-def single_checkpoint(single: Network, source: dict, origin: dict) -> dict:
+def single_checkpoint(single: Network, source: Checkpoint, origin: dict) -> Checkpoint:
     """The checkpoint of an interpolated network. `source`: that of its branches; `origin`: how it came from there."""
-    kept = {key: source[key] for key in IDENTITY if key in source}
-    described = describe_model(source["model"]["name"], single)
-    return {**described, **kept, "trained_branches": [0], "interpolation": origin}
+    kept = {field: getattr(source, field) for field in IDENTITY & source.model_fields_set}
+    described = describe_model(source.model.name, single)
+    return Checkpoint(**described, **kept, trained_branches=(0,), interpolation=Interpolation(**origin))

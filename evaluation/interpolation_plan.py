@@ -10,6 +10,7 @@ from attacks.attack import AttackSettings
 from dataset import DatasetSpec
 from dataset.options import DataSettings
 from evaluation.data import Corruptions
+from formats.checkpoint import Checkpoint
 from helper.zoo import in_zoo
 
 
@@ -56,11 +57,11 @@ class InterpolationPlan:
             return "interpolated"
         return f"estimated on {images} training images in batches of {self.images.batch_size}"
 
-    def warnings(self, checkpoint: dict) -> list[str]:
+    def warnings(self, checkpoint: Checkpoint) -> list[str]:
         if self.images.select_on != "heldout":
             said = "t was looked for on the test set: accuracies measured on it flatter"
             return [said] if self.t is None else []
-        trained = checkpoint.get("args", {}).get("select_on", "heldout")
+        trained = checkpoint.args.get("select_on", "heldout")
         if trained != "heldout":
             return [f"the network was trained with --select_on {trained}, on the held-out images too: they flatter it"]
         return []

@@ -10,7 +10,7 @@ from pathlib import Path
 from attacks.attack import Attack, AttackSettings, attack_named, attacks, judge_of, up_to
 from attacks.options import EVALUATION_STEPS, NONE, add_attack_choice, settle_attack
 from dataset.corruptions import CORRUPTIONS, EXTRA_CORRUPTIONS, SEVERITIES
-from helper.checkpoint import known_content
+from helper.checkpoint import known_checkpoint
 from helper.command_line import Parser, positive
 from helper.errors import UserError
 
@@ -47,12 +47,12 @@ def add_evaluation_attack_options(
 
 def trained_against(checkpoint: str, args: argparse.Namespace) -> dict[str, object]:
     """--attack_mode, and with it the size of the ball, where it is not given: what judged the epochs of training."""
-    trained = known_content(getattr(args, checkpoint)).get("args", {})
-    attack = attacks().get(trained.get("attack_mode"))
-    if attack is None or args.attack_mode is not None:
+    known = known_checkpoint(getattr(args, checkpoint))
+    attack = attacks().get(known.trained_with("attack_mode") or NONE) if known else None
+    if known is None or attack is None or args.attack_mode is not None:
         return {"attack_mode": "pgd"}
-    judge = judge_of(attack).name
-    return {"attack_mode": judge, **{name: trained[name] for name in ("eps", "step_size") if name in trained}}
+    given = {name: known.trained_with(name) for name in ("eps", "step_size")}
+    return {"attack_mode": judge_of(attack).name, **{name: value for name, value in given.items() if value is not None}}
 
 
 def evaluation_attacks(args: argparse.Namespace) -> list[AttackSettings]:

@@ -10,6 +10,7 @@ from attacks.attack import AttackSettings
 from dataset import DatasetSpec
 from dataset.options import DataSettings
 from evaluation.data import Corruptions
+from formats.results import Results
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class EvaluationPlan:
     images: DataSettings
     attacks: tuple[AttackSettings, ...]
     corruptions: Corruptions
-    baseline: dict | None
+    baseline: Results | None
     folder: Path
     resume: Path | None
     figures: bool

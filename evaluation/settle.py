@@ -11,17 +11,18 @@ from evaluation.corruption_error import check_baseline
 from evaluation.data import Corruptions
 from evaluation.options import chosen_corruptions, evaluation_attacks
 from evaluation.plan import EvaluationPlan
+from formats.checkpoint import Checkpoint
 from helper.errors import UserError
 from helper.run_folder import measurements_folder, plain_arguments
 from models import STUDENTS, own
 from models.branches import branch_count
-from models.restore import checkpoint_branches, checkpoint_data
+from models.restore import checkpoint_data
 from reporting.results import read_results
 
 MODES = {False: "Normal_Network", True: "Custom_Network"}  # by whether the model is a masked student
 
 
-def settle(args: argparse.Namespace, checkpoint: dict) -> EvaluationPlan:
+def settle(args: argparse.Namespace, checkpoint: Checkpoint) -> EvaluationPlan:
     """The plan for `checkpoint`, read from args.path, with the options `args`, which stay as they are.
 
     Raises UserError for options that contradict the checkpoint, the machine or the baseline.
@@ -37,8 +38,8 @@ def settle(args: argparse.Namespace, checkpoint: dict) -> EvaluationPlan:
         check_baseline(baseline, args.baseline, data.name, list(corruptions.names), list(corruptions.severities))
     return EvaluationPlan(
         checkpoint=args.path,
-        model=checkpoint["model"]["name"],
-        branches=tuple(checkpoint_branches(checkpoint)),
+        model=checkpoint.model.name,
+        branches=checkpoint.trained_branches,
         data=data,
         images=data_settings(args),
         attacks=tuple(attacks),
@@ -60,9 +61,9 @@ def folder_of(args: argparse.Namespace, kind: str, checkpoint: Path, more: str =
     return measurements_folder(parent, checkpoint, more, long_names=args.long_names)
 
 
-def check_options(args: argparse.Namespace, checkpoint: dict) -> None:
+def check_options(args: argparse.Namespace, checkpoint: Checkpoint) -> None:
     """Raise UserError, naming both values, for an option that contradicts the checkpoint."""
-    name, branches = checkpoint["model"]["name"], checkpoint["model"]["branches"]
+    name, branches = checkpoint.model.name, checkpoint.model.branches
     given = branch_count(use2BN=args.use2BN, use3BN=args.use3BN)
     for option, value, stored in (
         ("--model", args.model, own.spoken_name(name)),
@@ -81,6 +82,7 @@ def settle_corruptions(args: argparse.Namespace) -> Corruptions:
         getattr(args, "generate", True),
         args.frost_dir,
         Path(args.corruption_dir) if getattr(args, "corruption_dir", None) else None,
+        verify=not getattr(args, "no_verify", False),
     )
 
 

@@ -10,12 +10,13 @@ from evaluation.interpolation import check_branches
 from evaluation.interpolation_plan import InterpolationPlan, suffix_of
 from evaluation.options import evaluation_attacks
 from evaluation.settle import folder_of, resumed_file, settle_corruptions
+from formats.checkpoint import Checkpoint
 from helper.errors import UserError
 from helper.run_folder import plain_arguments
 from models.restore import checkpoint_data
 
 
-def settle(args: argparse.Namespace, checkpoint: dict) -> InterpolationPlan:
+def settle(args: argparse.Namespace, checkpoint: Checkpoint) -> InterpolationPlan:
     """The plan for `checkpoint`, read from args.checkpoint, with the options `args`, which stay as they are.
 
     Raises UserError for options that contradict the checkpoint, and for a file that must not be written.
@@ -47,7 +48,7 @@ def settle(args: argparse.Namespace, checkpoint: dict) -> InterpolationPlan:
     )
 
 
-def check_options(args: argparse.Namespace, checkpoint: dict) -> None:
+def check_options(args: argparse.Namespace, checkpoint: Checkpoint) -> None:
     """Raise UserError for options that contradict the checkpoint, and for a file that must not be written."""
     check_branches(checkpoint, args.checkpoint)
     if args.grid < 2:

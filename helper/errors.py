@@ -1,4 +1,4 @@
-"""The error that a user can mend, and what is said of one that only we can."""
+"""The error that a user can mend, what of a file is one, and what is said of one that only we can."""
 
 from __future__ import annotations
 
@@ -8,12 +8,32 @@ import sys
 import tempfile
 import traceback
 from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar, cast
 
 from helper.machine import versions
+
+if TYPE_CHECKING:  # scripts that read no such file need not wait for it
+    from formats.record import Document, Table
+
+Read = TypeVar("Read", bound="Document | Table")
 
 
 class UserError(Exception):
     """Something the user gave is wrong. The message says what, and what to do, in one line."""
+
+
+def checked(model: type[Read], content: object, where: str | Path) -> Read:
+    """Plain values that `where` holds, as `model` has them. Raises UserError: which field, what it is and should be."""
+    from pydantic import ValidationError
+
+    from formats.record import what_is_wrong
+
+    try:
+        return cast("Read", model.model_validate(content))
+    except ValidationError as error:
+        wrong = what_is_wrong(error)
+        raise UserError(f"{where}: not {model.kind}, or a damaged one: {wrong}; {model.remedy}") from error
 
 
 def unexpected(error: Exception) -> str:

@@ -24,7 +24,7 @@ from weakref import WeakValueDictionary
 
 import numpy as np
 
-from helper.errors import UserError
+from helper.errors import Read, UserError, checked
 
 if TYPE_CHECKING:
     # The environment of the secure engine, where the parties read and write, has neither.
@@ -157,6 +157,12 @@ def finite(text: str) -> bool:
         return True
 
 
+def read_record(path: str | Path, model: type[Read]) -> Read:
+    """A JSON or YAML file as its model in formats/ has it. Raises UserError for another, or a damaged one."""
+    read = read_yaml if Path(path).suffix in (".yaml", ".yml") else read_json
+    return checked(model, read(path, model.kind, model.remedy), path)
+
+
 def map_array(path: str | Path) -> np.memmap:
     """The array in a .npy file, of numbers or text, mapped from the disk. Raises UserError for another file."""
     with open_file(path, Kind.ARRAY) as file:
@@ -265,10 +271,12 @@ _locks: WeakValueDictionary[Path, FileLock] = WeakValueDictionary()
 
 
 def lock_folder(path: Path) -> FileLock:
-    """Raise UserError where another process writes into `path`; the lock lasts as long as what is returned here."""
+    """Ours alone as long as what is returned lasts, without what a killed process left half-written; or a UserError."""
     path.parent.mkdir(parents=True, exist_ok=True)
     busy = f"{path}: another process is writing there; give this one another folder"
     _locks[path] = lock = lock_file(path.parent / f".{path.name}.lock", busy)
+    for left_over in path.rglob(".*.[0-9]*.tmp"):
+        left_over.unlink(missing_ok=True)
     return lock
 
 

@@ -10,8 +10,9 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
+from formats.log import Epoch
+from helper.errors import UserError, checked
 from helper.files import Kind, parse_json, read_text
 
 # Options that may differ between a run and its continuation: they do not change what is computed.
@@ -25,28 +26,26 @@ MASKS = "masks.npz"  # of an evaluated network that has some, bool (C, H, W) by 
 
 LONGEST = 40  # characters of the name that a run has by default
 
-# Of a line of the log in which every share is in per cent; earlier lines, which say no schema, have some as fractions.
-LOG_SCHEMA = "rlnet-log-2"
+
+def read_log(path: Path) -> list[Epoch]:
+    """The records of a run folder's log.jsonl, one an epoch; none where it has no log."""
+    return [record for _, record in log_lines(path / "log.jsonl")]
 
 
-def read_log(path: Path) -> list[dict]:
-    """The records of a run folder's log.jsonl, one an epoch; none where it has no log. A line cut short is left out.
-
-    Shares are in per cent, also those of earlier logs.
-    """
-    log = path / "log.jsonl"
+def log_lines(log: Path) -> list[tuple[str, Epoch]]:
+    """Every line with what it says; one cut short is left out. Raises UserError for a file that is no log."""
     if not log.exists():
         return []
-    records = [parse_json(line) for line in read_text(log, Kind.JSON).splitlines(keepends=True) if line.endswith("\n")]
-    return [record if "schema" in record else in_per_cent(record) for record in records]
+    lines = enumerate(read_text(log, Kind.JSON).splitlines(keepends=True), 1)
+    return [(line, epoch_of(line, f"{log}, line {number}")) for number, line in lines if line.endswith("\n")]
 
 
-def in_per_cent(record: Mapping[str, Any]) -> dict[str, Any]:
-    """What an epoch measured, or an earlier line of a log, with its fractions as LOG_SCHEMA has them."""
-    return {
-        name: 100 * value if name.startswith("accuracy_") or name == "mask_distance" else value
-        for name, value in record.items()
-    }
+def epoch_of(line: str, where: str) -> Epoch:
+    """What a line of the log at `where` says."""
+    try:
+        return checked(Epoch, parse_json(line), where)
+    except ValueError as error:
+        raise UserError(f"{where}: not {Epoch.kind}, or a damaged one ({error}); {Epoch.remedy}") from error
 
 
 def plain_arguments(options: Mapping[str, object]) -> dict:

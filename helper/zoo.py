@@ -6,8 +6,9 @@ import os
 from difflib import get_close_matches
 from pathlib import Path
 
+from formats.zoo import ZooEntry, ZooIndex
 from helper.errors import UserError
-from helper.files import file_digest, read_json
+from helper.files import file_digest, read_record
 
 PREFIX = "zoo:"
 INDEX = "index.json"
@@ -18,24 +19,15 @@ def zoo_folder() -> Path:
     return Path(os.environ.get("RLNET_ZOO") or Path(__file__).parent.parent / "zoo")
 
 
-def read_index() -> list[dict]:
+def read_index() -> list[ZooEntry]:
     """The entries, in the order in which they were added; none where there is no zoo. Raises UserError for others."""
     path = zoo_folder() / INDEX
-    if not path.exists():
-        return []
-    entries = read_json(path, "an index of networks")
-    try:
-        for entry in entries:
-            if any(Path(entry[key]).name != entry[key] for key in ("name", "file", "sha256")):
-                raise ValueError("name, file and sha256 name no folders")
-    except (ValueError, TypeError, LookupError) as error:
-        raise UserError(f"{path}: not an index of networks ({error})") from error
-    return entries
+    return list(read_record(path, ZooIndex).root) if path.exists() else []
 
 
-def entry_of(name: str) -> dict:
+def entry_of(name: str) -> ZooEntry:
     """What the index says of the network `name`. Raises UserError, with the names that there are, where it is none."""
-    entries = {entry["name"]: entry for entry in read_index()}
+    entries = {entry.name: entry for entry in read_index()}
     if name in entries:
         return entries[name]
     close = get_close_matches(name, entries)
@@ -46,10 +38,10 @@ def entry_of(name: str) -> dict:
 def zoo_file(name: str) -> Path:
     """The file of the network `name`. Raises UserError for an unknown one, and for a file other than the index says."""
     entry = entry_of(name)
-    file = zoo_folder() / entry["file"]
+    file = zoo_folder() / entry.file
     if not file.is_file():
         raise UserError(f"{PREFIX}{name}: {file} is missing; check the repository out again")
-    if file_digest(file) != entry["sha256"]:
+    if file_digest(file) != entry.sha256:
         raise UserError(f"{PREFIX}{name}: {file} is damaged, or was replaced; check the repository out again")
     return file
 

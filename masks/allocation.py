@@ -125,7 +125,7 @@ def layer_sensitivities(architecture: str, model: nn.Module, file: str | None = 
             raise UserError(f"--layer_sensitivity {file}: it is of {found.model}, this network is a {architecture}")
         return list(found.sensitivity)
     profile, own = load_profile(architecture)
-    return profile if own else interpolate_profile(profile, len(relu_sites(model)))
+    return list(profile) if own else interpolate_profile(profile, len(relu_sites(model)))
 
 
 def as_profile(sensitivities: Sequence[float]) -> list[float]:

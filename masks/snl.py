@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from formats.checkpoint import OptimizerRecord
+from helper.checkpoint import load_optimizer
 from helper.command_line import number
 from helper.processes import average_over_processes
 from masks.search import Course, MaskSearch, Moved, SearchEntry, SearchStep
@@ -118,9 +120,9 @@ class SNLSearch(MaskSearch):
         super().load_state_dict(state, is_main)
         for name, alpha in self.alphas.items():
             alpha.copy_(state["alphas"][name])
-        self.optimizer.load_state_dict(state["adam"])
+        load_optimizer(self.optimizer, OptimizerRecord.model_validate(state["adam"]))
         self.mu.copy_(state["mu"])
-        self.fewest = state["fewest"]
+        self.fewest = float(state["fewest"])
 
 
 class SNL(SearchEntry):

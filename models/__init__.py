@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+import torch
+
 from dataset.spec import NETWORK_SIZES
 from helper.errors import UserError
 from helper.registry import modules_of
@@ -49,10 +51,21 @@ def build_model(
 
     `branches` is the number of batch-norm branches, 1 to 3. Raises UserError for an unknown name or size.
     """
-    architecture = architecture_of(name)
-    if image_size not in IMAGE_SIZES:
-        raise UserError(f"image size {image_size} is not one of {', '.join(map(str, IMAGE_SIZES))}")
-    spec = ModelSpec(num_classes, image_size, branches, tuple(mean), tuple(std))
-    model = ARCHITECTURES[architecture](spec)
+    model = _unsized(name, ModelSpec(num_classes, image_size, branches, tuple(mean), tuple(std)))
     size_masks(model)
     return model
+
+
+def outline(
+    name: str, *, num_classes: int, image_size: int, branches: int, mean: Sequence[float], std: Sequence[float]
+) -> Network:
+    """As `build_model`, without memory for weights: their names and shapes alone, and none of the masks'."""
+    with torch.device("meta"):
+        return _unsized(name, ModelSpec(num_classes, image_size, branches, tuple(mean), tuple(std)))
+
+
+def _unsized(name: str, spec: ModelSpec) -> Network:
+    architecture = architecture_of(name)
+    if spec.image_size not in IMAGE_SIZES:
+        raise UserError(f"image size {spec.image_size} is not one of {', '.join(map(str, IMAGE_SIZES))}")
+    return ARCHITECTURES[architecture](spec)

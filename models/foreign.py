@@ -9,7 +9,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from helper.checkpoint import FORMAT, read_file
+from formats.checkpoint import FORMAT, Description, ModelRecord
+from helper.checkpoint import read_file
 from helper.errors import UserError
 from models import architecture_of, build_model
 from models.layers import ModelSpec, Network, relu_sites
@@ -27,7 +28,9 @@ FIRST, SHOWN = 5, 3  # keys, and differences in shape, that an error message spe
 Normalisation = tuple[tuple[float, ...], tuple[float, ...]]
 
 
-def load_teacher(path: str | Path, spec: ModelSpec, student: str, images: str | None = None) -> tuple[Network, dict]:
+def load_teacher(
+    path: str | Path, spec: ModelSpec, student: str, images: str | None = None
+) -> tuple[Network, Description]:
     """A teacher for a student of that name: one of our checkpoints, or a state dict in one of LAYOUTS.
 
     A state dict names no model and no data set; it is taken as the student's architecture under `spec`, with one
@@ -51,7 +54,7 @@ def load_teacher(path: str | Path, spec: ModelSpec, student: str, images: str | 
         model.load_state_dict(converted(state, model, name, layout))
     except UserError as error:
         raise UserError(f"{path}: {error}") from error
-    return model, {"model": {"name": name, **asdict(spec)}, "origin": layout.title}
+    return model, Description(model=ModelRecord(name=name, **asdict(spec)), origin=layout.title)
 
 
 def weights_in(content: Mapping[str, object]) -> Mapping[str, Tensor] | None:

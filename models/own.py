@@ -9,11 +9,11 @@ from __future__ import annotations
 import importlib.util
 import sys
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from torch import nn
 
+from formats.checkpoint import Checkpoint, Code
 from helper.command_line import Parser
 from helper.errors import UserError
 from helper.files import file_digest
@@ -22,15 +22,6 @@ from models.layers import ModelSpec, Network
 from models.plain import PlainNetwork, check_masks
 
 PLACE = "PATH.py:function"
-
-
-@dataclass(frozen=True)
-class Code:
-    """Where a network comes from, as its checkpoints say."""
-
-    file: str
-    function: str
-    sha256: str
 
 
 _named: dict[str, Code] = {}  # by architecture, in this process
@@ -56,7 +47,7 @@ def model_name(text: str) -> str:
     path = Path(file).expanduser()
     if not path.is_file():
         raise UserError(f"--model {text}: there is no file {path}")
-    name, code = f"{path.stem}.{function}", Code(path.name, function, file_digest(path))
+    name, code = f"{path.stem}.{function}", Code(file=path.name, function=function, sha256=file_digest(path))
     if _named.get(name) != code:
         build = _function(path, function, text)
         ARCHITECTURES[name] = lambda spec: _build(build, spec, text)
@@ -77,25 +68,24 @@ def model_words(name: str) -> list[str]:
     return ["--model", said] if said else []
 
 
-def described(name: str) -> dict[str, dict]:
+def described(name: str) -> dict[str, Code]:
     """What a checkpoint of the network of that name says of its code; nothing for networks of the house."""
     code = _named.get(STUDENTS.get(name, name))
-    return {"code": asdict(code)} if code else {}
+    return {"code": code} if code else {}
 
 
-def check_named(checkpoint: dict, path: str | Path) -> None:
+def check_named(checkpoint: Checkpoint, path: str | Path) -> None:
     """Raise UserError where the checkpoint is of a network whose code nobody has named; say where that has changed."""
-    code = checkpoint.get("code")
+    code, name = checkpoint.code, checkpoint.model.name
     if not code:
         return
-    name = checkpoint["model"]["name"]
     known = _named.get(STUDENTS.get(name, name))
     if known is None:
-        place = f"{code['file']}:{code['function']}"
+        place = f"{code.file}:{code.function}"
         raise UserError(
             f"{path} is of a network of somebody's own; its code is run only where you name it: --model PATH/{place}"
         )
-    if known.sha256 != code["sha256"]:
+    if known.sha256 != code.sha256:
         print(f"note: {known.file} is no longer the file that {path} was made with", file=sys.stderr)
 
 

@@ -9,7 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
-from reporting.figures import severities_of
+from formats.log import Epoch
+from formats.measured import AttackRecord, Origin
+from formats.results import Results
 from reporting.page import RunName, shorten_middle
 
 
@@ -23,8 +25,8 @@ class Run:
     number: int
     name: str
     folder: Path
-    results: dict
-    records: list[dict]
+    results: Results
+    records: list[Epoch]
     masks: Mapping[str, np.ndarray] | None = None
 
     @property
@@ -40,10 +42,10 @@ def incomparable(runs: Sequence[Run]) -> list[str]:
     """In words, what forbids to compare the runs with each other or their figures with published ones."""
     notes = []
     for what, value in (
-        ("on different data sets", lambda results: results["dataset"]),
-        ("on different numbers of images", lambda results: f"{results['accuracy']['images']:,}"),
-        ("on different parts of the data", lambda results: results.get("measured_on")),
-        ("under different attacks", lambda results: results.get("attack") and attack_in_words(results["attack"])),
+        ("on different data sets", lambda results: results.dataset),
+        ("on different numbers of images", lambda results: f"{results.accuracy.images:,}"),
+        ("on different parts of the data", lambda results: results.measured_on),
+        ("under different attacks", lambda results: results.attack and attack_in_words(results.attack)),
         ("on different corrupted images", corruptions_in_words),
         ("at different severities", severities_in_words),
         ("against different baselines", baseline_in_words),
@@ -52,10 +54,10 @@ def incomparable(runs: Sequence[Run]) -> list[str]:
         if len(groups) > 1:
             parts = "; ".join(f"{found} in {run_list(members)}" for found, members in groups.items())
             notes.append(f"Measured {what}: {parts}.")
-    made = {run.number: run.results.get("corrupted_images") or {} for run in runs}
-    if own := [run for run in runs if made[run.number].get("origin", "published") != "published"]:
+    made = [(run, run.results.corrupted_images) for run in runs if run.results.corrupted_images]
+    if own := [run for run, images in made if images.origin != "published"]:
         notes.append(f"NPA and mCE are of images generated here, not of the published ones, in {run_list(own)}.")
-    if drawn := [run for run in runs if made[run.number].get("frost") == "procedural"]:
+    if drawn := [run for run, images in made if images.procedural_frost]:
         notes.append(
             f"Frost is procedural in {run_list(drawn)}: that corruption, and the means with it, cannot be compared "
             "with published figures."
@@ -63,7 +65,7 @@ def incomparable(runs: Sequence[Run]) -> list[str]:
     return notes
 
 
-def grouped(runs: Sequence[Run], value: Callable[[dict], str | None]) -> dict[str, list[Run]]:
+def grouped(runs: Sequence[Run], value: Callable[[Results], str | None]) -> dict[str, list[Run]]:
     groups: dict[str, list[Run]] = {}
     for run in runs:
         if (found := value(run.results)) is not None:
@@ -76,26 +78,27 @@ def run_list(runs: Sequence[Run]) -> str:
     return f"run {numbers[0]}" if len(runs) == 1 else f"runs {', '.join(numbers[:-1])} and {numbers[-1]}"
 
 
-def attack_in_words(attack: dict) -> str:
+def attack_in_words(attack: AttackRecord) -> str:
     """'PGD-20 at 8/255, 5 restarts'; 'PGD-20 (L2) at 0.5'."""
-    name, space, more = attack["title"].partition(" ")
-    steps = f"-{attack['steps']}" if attack.get("steps", 0) > 1 else ""
-    starts = f", {attack['restarts']} restarts" if attack.get("restarts", 1) > 1 else ""
+    name, space, more = attack.called.partition(" ")
+    steps = f"-{attack.steps}" if attack.steps > 1 else ""
+    starts = f", {attack.restarts} restarts" if attack.restarts > 1 else ""
     # Pixel values have 255 steps; lengths over many of them have none.
-    eps = Fraction(attack["eps"]).limit_denominator(255) if attack["norm"] == "Linf" else f"{attack['eps']:g}"
+    eps = Fraction(attack.eps).limit_denominator(255) if attack.norm == "Linf" else f"{attack.eps:g}"
     return f"{name}{steps}{space}{more} at {eps}{starts}"
 
 
-def corruptions_in_words(results: dict) -> str | None:
-    made = results.get("corrupted_images")
-    if not made:
-        return None
-    return f"{made['origin']}{', frost (procedural)' if made.get('frost') == 'procedural' else ''}"
+def corruptions_in_words(results: Results) -> str | None:
+    return made_in_words(results.corrupted_images) if results.corrupted_images else None
 
 
-def severities_in_words(results: dict) -> str | None:
-    return ", ".join(map(str, severities_of(results))) if results["accuracy"].get("corruptions") else None
+def made_in_words(images: Origin) -> str:
+    return f"{images.origin}{', frost (procedural)' if images.procedural_frost else ''}"
 
 
-def baseline_in_words(results: dict) -> str | None:
-    return str((results.get("args") or {}).get("baseline") or "unknown") if results["accuracy"].get("mCE") else None
+def severities_in_words(results: Results) -> str | None:
+    return ", ".join(map(str, results.accuracy.at_severities)) if results.accuracy.corruptions else None
+
+
+def baseline_in_words(results: Results) -> str | None:
+    return str(results.args.get("baseline") or "unknown") if results.accuracy.mCE else None

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from formats.results import Results
 from reporting.cells import Seeds, Share
 from reporting.comparability import Run, incomparable
 from reporting.figures import accuracy_against_severity, branch_label
@@ -46,10 +47,10 @@ class Comparison:
 
 
 def comparison(runs: Sequence[Run], costs: Sequence[PrivateCost] = ()) -> Comparison:
-    said = [f"Run {run.number}: {sentence}" for run in runs for sentence in run.results.get("warnings") or []]
+    said = [f"Run {run.number}: {sentence}" for run in runs for sentence in run.results.warnings]
     points, kind = points_of(runs, costs)
     label = f"Private inference, {', '.join(kind)} (s)" if kind else ""
-    one = len({run.results["dataset"] for run in runs}) == 1
+    one = len({run.results.dataset for run in runs}) == 1
     caption = "Accuracy against ReLUs kept"
     caption += " and against the seconds of private inference of an image" if kind else ""
     caption += ", with an oracle; bars: 95 % intervals, of several seeds one standard deviation"
@@ -84,7 +85,7 @@ def points_of(runs: Sequence[Run], costs: Sequence[PrivateCost]) -> tuple[list[P
         points.append(
             Point(
                 label=group[0].short if len(group) == 1 else f"{group[0].short} and {len(group) - 1} more seeds",
-                relus=group[0].results["relus"]["kept"],
+                relus=group[0].results.relus.kept,
                 accuracy={metric: cell.value for metric, cell in cells.items()},
                 seconds=sum(seconds) / len(seconds) if seconds else None,
                 spread={metric: cell.uncertainty for metric, cell in cells.items()},
@@ -101,10 +102,10 @@ def points_of(runs: Sequence[Run], costs: Sequence[PrivateCost]) -> tuple[list[P
 
 def accuracy_of_group(group: Sequence[Run], metric: str) -> Share | Seeds | None:
     """With an oracle."""
-    values = [run.results["oracle"][metric] for run in group if run.results["oracle"].get(metric) is not None]
+    values = [value for run in group if (value := getattr(run.results.oracle, metric)) is not None]
     if not values:
         return None
-    return Seeds(tuple(values)) if len(values) > 1 else Share(values[0], group[0].results["accuracy"]["images"])
+    return Seeds(tuple(values)) if len(values) > 1 else Share(values[0], group[0].results.accuracy.images)
 
 
 def glossary(runs: Sequence[Run]) -> list[tuple[str, str]]:
@@ -114,25 +115,25 @@ def glossary(runs: Sequence[Run]) -> list[tuple[str, str]]:
     return [*GLOSSARY[:3], *(under if titles else []), *GLOSSARY[3:]]
 
 
-def accuracy_of(results: Mapping, metric: str, branch: str | int) -> float | None:
+def accuracy_of(results: Results, metric: str, branch: str | int) -> float | None:
     """A metric or an attack's accuracy through one branch, in %; None where it was not measured."""
-    accuracy = results["accuracy"]
+    accuracy = results.accuracy
     known = metric in (*METRICS, *CORRUPTION_ERRORS)
-    values = accuracy.get(metric) if known else (accuracy.get("attacks") or {}).get(metric)
-    if values is None and results.get("attack") and metric == results["attack"]["name"]:
-        values = accuracy.get("AdvA")
+    values = accuracy.of(metric) if known else (accuracy.attacks or {}).get(metric)
+    if values is None and results.attack and metric == results.attack.name:
+        values = accuracy.AdvA
     return (values or {}).get(str(branch))
 
 
-def share_of(results: Mapping, metric: str, branch: str | int) -> Cell:
+def share_of(results: Results, metric: str, branch: str | int) -> Cell:
     value = accuracy_of(results, metric, branch)
-    return value if value is None or metric in CORRUPTION_ERRORS else Share(value, results["accuracy"]["images"])
+    return value if value is None or metric in CORRUPTION_ERRORS else Share(value, results.accuracy.images)
 
 
 def attack_titles(runs: Sequence[Run]) -> dict[str, str]:
     """{name: title} of every run's attacks, the weakest first, as each of the runs has them."""
-    orders = [list(run.results["attack_titles"]) for run in runs]
-    titles = {name: title for run in runs for name, title in run.results["attack_titles"].items()}
+    orders = [list(run.results.attack_titles) for run in runs]
+    titles = {name: title for run in runs for name, title in run.results.attack_titles.items()}
     left, found = list(titles), {}
     while left:
         # The first that no run has after another one that is left; were two at odds, the first.
@@ -159,16 +160,16 @@ def overview_table(runs: Sequence[Run]) -> Table:
     columns += [Column("Images"), Column("Model", numeric=False), Column("Data set", numeric=False)]
     rows = []
     for run in runs:
-        results, relus = run.results, run.results["relus"]
-        branches = sorted(results["accuracy"]["CA"], key=int)
-        single = results["single_branch"]["branch"]
-        row: list[Cell] = [run.label, relus["kept"]]
+        results, relus = run.results, run.results.relus
+        branches = sorted(results.accuracy.CA, key=int)
+        single = results.single_branch.branch
+        row: list[Cell] = [run.label, relus.kept]
         row += [share_of(results, metric, branches[-1 if metric == "AdvA" else 0]) for metric in shown]
         row += [single, *(share_of(results, metric, single) for metric in shown)]
         row += [share_of(results, name, single) for name in attacks]
         row += [accuracy_of(results, name, branches[0]) for name in CORRUPTION_ERRORS]
-        row += [100 * relus["kept"] / relus["total"], relus["total"]]
-        rows.append([*row, results["accuracy"]["images"], results["model"], results["dataset"]])
+        row += [relus.share, relus.total]
+        rows.append([*row, results.accuracy.images, results.model, results.dataset])
     return table("All runs side by side", columns, rows)
 
 
@@ -182,9 +183,9 @@ def seeds_table(runs: Sequence[Run]) -> Table | None:
     rows = [
         [
             ", ".join(str(run.number) for run in group),
-            group[0].results["model"],
+            group[0].results.model,
             len(group),
-            group[0].results["relus"]["kept"],
+            group[0].results.relus.kept,
             *(accuracy_of_group(group, metric) for metric in METRICS),
         ]
         for group in groups
@@ -212,20 +213,20 @@ def private_table(costs: Sequence[PrivateCost]) -> Table | None:
 
 def branch_table(runs: Sequence[Run]) -> Table | None:
     metrics = {"CA": "CA", "NPA": "NPA", **attack_titles(runs), **CORRUPTION_ERRORS}
-    if not any(len(run.results["accuracy"]["CA"]) > 1 for run in runs):
+    if not any(len(run.results.accuracy.CA) > 1 for run in runs):
         return None
     columns = [Column("Run", numeric=False), Column("Branch", numeric=False)]
     columns += [Column(f"{title} %", digits=1) for title in metrics.values()]
     rows = [
         [run.label, branch_label(run.results, branch), *(share_of(run.results, name, branch) for name in metrics)]
         for run in runs
-        for branch in sorted(run.results["accuracy"]["CA"], key=int)
+        for branch in sorted(run.results.accuracy.CA, key=int)
     ]
     return table("Every branch of every run", columns, rows, narrow=True)
 
 
 def severity_figures(runs: Sequence[Run]) -> list[PageFigure]:
-    if not any(run.results["accuracy"].get("corruptions") for run in runs):
+    if not any(run.results.accuracy.corruptions for run in runs):
         return []
     lines = [f"{run.number}  {run.short}" for run in runs]
     caption = "Mean accuracy by severity of the corruption, through the branch of the clean images"

@@ -10,6 +10,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
+from formats.log import Epoch
+from formats.results import Results
 from reporting.figure_style import (
     COLUMN,
     DROPPED,
@@ -51,15 +53,15 @@ GROUPS = {
 ROW, LETTER = 0.205, 0.062  # inches of a heat map's row, and of a letter of its groups' names
 
 
-def run_figures(results: dict, records: Sequence[dict]) -> dict[str, Figure]:
+def run_figures(results: Results, records: Sequence[Epoch]) -> dict[str, Figure]:
     """By name, those figures that a results file and the records of its log.jsonl (may be empty) have the data for."""
     figures = {}
-    corruptions = results["accuracy"].get("corruptions") or {}
+    corruptions = results.accuracy.corruptions or {}
     for branch in corruptions:
         figures[f"corruption_heatmap_branch{branch}"] = corruption_heatmap(results, branch)
     if corruptions:
         figures["severity"] = accuracy_against_severity([results])
-    if results["relus"]["layers"] and results["relus"]["kept"] < results["relus"]["total"]:
+    if results.relus.layers and results.relus.kept < results.relus.total:
         figures["relus_per_layer"] = relus_per_layer(results)
     if records:
         figures["training_curves"] = training_curves(records)
@@ -79,26 +81,21 @@ def severity_means(rows: Mapping[str, Sequence[float]]) -> list[float]:
     return [mean(column) for column in zip(*counted(rows).values(), strict=True)]
 
 
-def severities_of(results: Mapping) -> list[int]:
-    return list(results["accuracy"].get("severities") or (1, 2, 3, 4, 5))
-
-
-def corruption_label(results: Mapping, name: str) -> str:
+def corruption_label(results: Results, name: str) -> str:
     """The name of a corruption in a figure."""
-    return corruption_title(name, results.get("corrupted_images") or {})
+    return corruption_title(name, results.corrupted_images)
 
 
-def branch_label(results: Mapping, branch: int | str) -> str:
+def branch_label(results: Results, branch: int | str) -> str:
     """'branch 0 (clean)': with several, the first is the clean images' and the last the adversarial images'."""
-    purpose = {0: " (clean)", results["branches"] - 1: " (adversarial)"}.get(int(branch), "")
-    return f"branch {branch}{purpose if results['branches'] > 1 else ''}"
+    purpose = {0: " (clean)", results.branches - 1: " (adversarial)"}.get(int(branch), "")
+    return f"branch {branch}{purpose if results.branches > 1 else ''}"
 
 
 @styled
-def corruption_heatmap(results: dict, branch: int | str) -> Figure:
+def corruption_heatmap(results: Results, branch: int | str) -> Figure:
     """Accuracy in % for every corruption and severity through `branch`, with the means of rows and columns."""
-    rows = results["accuracy"]["corruptions"][str(branch)]
-    severities = severities_of(results)
+    rows, severities = (results.accuracy.corruptions or {})[str(branch)], results.accuracy.at_severities
     colours = colormaps["YlGnBu"]
     figure = Figure(figsize=(COLUMN, 0.75 + ROW * (len(rows) + 1)), layout="constrained")
     axes = figure.add_subplot()
@@ -137,19 +134,18 @@ def corruption_heatmap(results: dict, branch: int | str) -> Figure:
 
 
 @styled
-def accuracy_against_severity(results_list: Sequence[dict], labels: Sequence[str] | None = None) -> Figure:
+def accuracy_against_severity(results_list: Sequence[Results], labels: Sequence[str] | None = None) -> Figure:
     """Mean accuracy over the corruptions at every severity, 0 being clean images; runs without any are left out.
 
     One run gives a line a branch; several give one each, through the branch of the clean images.
     """
     lines = []
     for results, label in zip(results_list, labels or default_labels(results_list), strict=True):
-        corruptions = results["accuracy"].get("corruptions") or {}
-        severities = severities_of(results)
+        corruptions, columns = results.accuracy.corruptions or {}, results.accuracy.at_severities
         for branch in sorted(corruptions, key=int)[: None if len(results_list) == 1 else 1]:
             means = severity_means(corruptions[branch])
             name = branch_label(results, branch) if len(results_list) == 1 else literal(label)
-            lines.append((name, [0, *severities], [results["accuracy"]["CA"][branch], *means]))
+            lines.append((name, [0, *columns], [results.accuracy.CA[branch], *means]))
     figure = Figure(figsize=(COLUMN, 2.2 + 0.14 * len(lines)), layout="constrained")
     axes = figure.add_subplot()
     for number, (label, severities, values) in enumerate(lines):
@@ -163,31 +159,31 @@ def accuracy_against_severity(results_list: Sequence[dict], labels: Sequence[str
 
 
 @styled
-def relus_per_layer(results: dict) -> Figure:
+def relus_per_layer(results: Results) -> Figure:
     """ReLUs kept and dropped in every layer, one bar a layer, in the order of the forward pass."""
-    layers = results["relus"]["layers"]
+    layers = results.relus.layers
     height = 0.15 if len(layers) <= 30 else 0.125
     figure = Figure(figsize=(COLUMN, 0.85 + height * len(layers)), layout="constrained")
     axes = figure.add_subplot()
-    kept = [layer["kept"] / 1000 for layer in layers]
-    dropped = [(layer["total"] - layer["kept"]) / 1000 for layer in layers]
+    kept = [layer.kept / 1000 for layer in layers]
+    dropped = [(layer.total - layer.kept) / 1000 for layer in layers]
     rows = range(len(layers))
     axes.barh(rows, kept, 0.76, color=KEPT, label="kept")
     if masked := any(dropped):
         axes.barh(rows, dropped, 0.76, left=kept, color=DROPPED, label="dropped")
     for row, layer in zip(rows, layers, strict=True):
-        share = f" ({100 * layer['kept'] / layer['total']:.1f} %)" if masked else ""
+        share = f" ({100 * layer.kept / layer.total:.1f} %)" if masked else ""
         axes.annotate(
-            f"{layer['kept']:,}{share}",
-            (layer["total"] / 1000, row),
+            f"{layer.kept:,}{share}",
+            (layer.total / 1000, row),
             xytext=(3, 0),
             textcoords="offset points",
             va="center_baseline",
             fontsize=6,
         )
     # Room for what is written at the end of the longest bar.
-    axes.set(xlim=(0, 1.5 * max(layer["total"] for layer in layers) / 1000), ylim=(len(layers) - 0.4, -0.6))
-    axes.set_yticks(rows, [literal(layer["layer"]) for layer in layers], fontsize=6.5 if height == 0.15 else 6)
+    axes.set(xlim=(0, 1.5 * max(layer.total for layer in layers) / 1000), ylim=(len(layers) - 0.4, -0.6))
+    axes.set_yticks(rows, [literal(layer.layer) for layer in layers], fontsize=6.5 if height == 0.15 else 6)
     axes.tick_params(axis="y", length=0)
     axes.xaxis.set_major_locator(MaxNLocator(5))
     axes.set_xlabel("ReLUs (thousands)")
@@ -195,5 +191,5 @@ def relus_per_layer(results: dict) -> Figure:
     return figure
 
 
-def default_labels(results_list: Sequence[dict]) -> list[str]:
-    return [f"{results['model']}, {short_count(results['relus']['kept'])} ReLUs" for results in results_list]
+def default_labels(results_list: Sequence[Results]) -> list[str]:
+    return [f"{results.model}, {short_count(results.relus.kept)} ReLUs" for results in results_list]

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
+from formats.results import Results
 from reporting.figure_style import COLUMN, MUTED, PAGE, SERIES, literal, short_count, styled
 from reporting.tables import METRICS
 
@@ -34,9 +35,9 @@ class Point:
     mark: str = ""
 
 
-def point_of(results: Mapping, label: str, seconds: float | None = None) -> Point:
+def point_of(results: Results, label: str, seconds: float | None = None) -> Point:
     """The network of a results file, by the published protocol."""
-    return Point(label, results["relus"]["kept"], results["oracle"], seconds)
+    return Point(label, results.relus.kept, results.oracle.as_json(), seconds)
 
 
 def pareto_front(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:

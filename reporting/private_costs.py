@@ -7,6 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from formats.results import Results
+
 MEASURED, ESTIMATED = "measured", "estimated"
 LINKS = {"loopback": "this machine", "own_machine": "this machine", "network": "a network"}
 
@@ -88,9 +90,9 @@ def most_common_kind(costs: Sequence[PrivateCost]) -> tuple[str, str, str] | Non
     return max(worth, key=worth.__getitem__) if worth else None
 
 
-def belongs_to(cost: PrivateCost, results: Mapping) -> bool:
+def belongs_to(cost: PrivateCost, results: Results) -> bool:
     """Whether the cost is that of the network of a results file."""
-    if results.get("checkpoint_sha256"):
-        return cost.sha256 == results["checkpoint_sha256"]
-    files = [entry["file"] for entry in (results.get("checkpoints") or [])[:1]]
+    if results.checkpoint_sha256:
+        return cost.sha256 == results.checkpoint_sha256
+    files = [entry.file for entry in (results.checkpoints or ())[:1]]
     return any(Path(cost.file).resolve() == Path(file).resolve() for file in files)

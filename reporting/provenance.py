@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from formats.results import Results, TrainingStage
 from reporting.comparability import Run
 
 STAGES = {0: "teacher", 1: "stage 1, mask search", 2: "stage 2, fine-tuning"}
@@ -16,34 +17,34 @@ def in_words(run: Run) -> list[tuple[str, str]]:
     results = run.results
     found = [("folder", str(run.folder)), ("made by", made_by(results))]
     found += [(title, words) for title, words in trainings(results)]
-    found += [("software and machine", software(results.get("versions") or {}))] if results.get("versions") else []
+    found += [("software and machine", software(results.versions))] if results.versions else []
     return found
 
 
-def made_by(results: Mapping) -> str:
-    words = [results["script"]]
-    if results.get("checkpoint"):
-        words.append(f"of {results['checkpoint']}")
-    if results.get("measured_on"):
-        words.append(f"on {'held-out' if results['measured_on'] == 'heldout' else 'test'} images")
-    if results.get("wall_time_s") is not None:
-        words.append(f"in {hours(results['wall_time_s'] / 3600)}")
-    if results.get("device"):
-        processes = results.get("processes") or 1
-        words.append(f"on {results['device']}" + (f" with {processes} processes" if processes > 1 else ""))
+def made_by(results: Results) -> str:
+    words = [results.script]
+    if results.checkpoint:
+        words.append(f"of {results.checkpoint}")
+    if results.measured_on:
+        words.append(f"on {'held-out' if results.measured_on == 'heldout' else 'test'} images")
+    if results.wall_time_s is not None:
+        words.append(f"in {hours(results.wall_time_s / 3600)}")
+    if results.device:
+        processes = results.processes or 1
+        words.append(f"on {results.device}" + (f" with {processes} processes" if processes > 1 else ""))
     return " ".join(words)
 
 
-def trainings(results: Mapping) -> Iterator[tuple[str, str]]:
+def trainings(results: Results) -> Iterator[tuple[str, str]]:
     """The recipe of every stage, the last one first; of results of before it was recorded, of a training run alone."""
-    stages = results.get("training")
-    if stages is None and "epochs" in results:
-        stages = [{"stage": None, "options": results.get("args") or {}, "epoch": results["epochs"]}]
-    for stage in stages or []:
-        options = stage["options"]
-        parts = [f"epoch {stage['epoch']} of {options.get('epochs')}"] if stage.get("epoch") else []
-        parts += [hours(stage["hours"])] if stage.get("hours") is not None else []
-        yield STAGES.get(stage["stage"], "training"), ", ".join([*parts, *recipe_in_words(options)])
+    stages = results.training
+    if stages is None and results.epochs is not None:
+        stages = (TrainingStage(options=results.args, epoch=results.epochs),)
+    for stage in stages or ():
+        parts = [f"epoch {stage.epoch} of {stage.options.get('epochs')}"] if stage.epoch else []
+        parts += [hours(stage.hours)] if stage.hours is not None else []
+        name = "training" if stage.stage is None else STAGES[stage.stage]
+        yield name, ", ".join([*parts, *recipe_in_words(stage.options)])
 
 
 def recipe_in_words(options: Mapping) -> list[str]:
@@ -79,8 +80,9 @@ def software(versions: Mapping) -> str:
     return ", ".join([*([f"this project at {commit}"] if commit else []), *packages, *machine])
 
 
-def recorded(results: Mapping) -> str:
+def recorded(results: Results) -> str:
     """The file, without what tables show in full."""
-    accuracy = {name: value for name, value in results["accuracy"].items() if name != "corruptions"}
-    relus = {name: value for name, value in results["relus"].items() if name != "layers"}
-    return json.dumps({**results, "accuracy": accuracy, "relus": relus}, indent=1, default=str)
+    content = results.as_json()
+    content["accuracy"].pop("corruptions", None)
+    content["relus"].pop("layers", None)
+    return json.dumps(content, indent=1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 
+from formats.results import Results
 from helper.run_folder import FREE_OPTIONS
 from reporting.comparability import Run
 
@@ -24,19 +25,19 @@ def by_configuration(runs: Sequence[Run]) -> list[list[Run]]:
     return list(groups.values())
 
 
-def seeds(results: Mapping) -> list[int | None]:
+def seeds(results: Results) -> list[int | None]:
     """Of the trainings that led to a network, the last stage first."""
-    stages = results.get("training") or [{"options": results.get("args") or {}}]
-    return [stage["options"].get("seed") for stage in stages]
+    stages = [stage.options for stage in results.training or ()]
+    return [options.get("seed") for options in stages or [results.args]]
 
 
-def configuration(results: Mapping) -> str:
+def configuration(results: Results) -> str:
     """All that must agree: what was trained, how, and how it was measured."""
-    stages = [_shared(stage["options"]) for stage in results.get("training") or []]
-    facts = [results[name] for name in ("script", "model", "dataset")]
-    measured = [results["accuracy"]["images"], results.get("measured_on"), results.get("attack")]
-    relus = results["relus"]["kept"], results["relus"]["total"]
-    return json.dumps([facts, measured, relus, _shared(results.get("args") or {}), stages], sort_keys=True, default=str)
+    stages = [_shared(stage.options) for stage in results.training or ()]
+    facts = [results.script, results.model, results.dataset, results.relus.kept, results.relus.total]
+    attack = results.attack and results.attack.as_json()
+    measured = [results.accuracy.images, results.measured_on, attack]
+    return json.dumps([facts, measured, _shared(results.args), stages], sort_keys=True)
 
 
 def _shared(options: Mapping) -> dict:

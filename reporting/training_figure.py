@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from matplotlib.transforms import ScaledTranslation
 
+from formats.log import Epoch
 from helper.run_folder import AVERAGED, RAW
 from reporting.figure_style import INK, PAGE, SERIES, styled
 
@@ -21,13 +22,13 @@ ATTENTION = "at"
 DASHES = ("-", "--", ":", "-.")
 
 # What a curve reads from a record, None where the record lacks it; and how it is drawn.
-Curve = tuple[Callable[[dict], float | None], dict]
+Curve = tuple[Callable[[Epoch], float | None], dict]
 
 
 @styled
-def training_curves(records: Sequence[dict]) -> Figure:
+def training_curves(records: Sequence[Epoch]) -> Figure:
     """Loss, its terms before their weights, accuracy, learning rate and, in stage 1, how far the mask moved."""
-    keys = list(dict.fromkeys(key for record in records for key in record))
+    keys = list(dict.fromkeys(key for record in records for key in record.figures))
     losses = loss_curves(keys)
     by_view = {
         name: (value_of(f"accuracy_{view}"), {"color": VIEW_COLOURS[view]})
@@ -45,7 +46,7 @@ def training_curves(records: Sequence[dict]) -> Figure:
         ("Accuracy for selection (%)", tested),
         ("Learning rate", {"": (value_of("learning_rate"), {"color": INK})}),
     ]
-    if "mask_distance" in keys:
+    if any(record.mask_distance is not None for record in records):
         panels.append(("Mask positions changed (%)", {"": (value_of("mask_distance"), {"color": INK})}))
     panels = [panel for panel in panels if panel[1]]
     above = len(panels) // 2
@@ -63,9 +64,11 @@ def training_curves(records: Sequence[dict]) -> Figure:
     return figure
 
 
-def value_of(key: str, branch: str | None = None) -> Callable[[dict], float | None]:
+def value_of(key: str, branch: str | None = None) -> Callable[[Epoch], float | None]:
     """What of a record is drawn: its `key`, or that of a branch."""
-    return lambda record: record.get(key) if branch is None else record.get(key, {}).get(branch)
+    if branch is not None:
+        return lambda record: record.tested(key).get(branch)
+    return lambda record: record.figures[key] if key in record.figures else getattr(record, key, None)
 
 
 def legend_columns(row: Sequence) -> int:
@@ -74,7 +77,7 @@ def legend_columns(row: Sequence) -> int:
 
 
 def loss_curves(keys: Sequence[str]) -> dict[str, Curve]:
-    curves: dict[str, Curve] = {"loss": (lambda record: record["loss"], {"color": INK, "linewidth": 2})}
+    curves: dict[str, Curve] = {"loss": (lambda record: record.loss, {"color": INK, "linewidth": 2})}
     return curves | term_curves(keys, {kind: words for kind, words in TERMS.items() if kind != ATTENTION})
 
 
@@ -94,9 +97,9 @@ def term_curves(keys: Sequence[str], kinds: Mapping[str, tuple[str, str]]) -> di
     return curves
 
 
-def branch_curves(records: Sequence[dict], key: str, words: str, note: str, colour: str) -> dict[str, Curve]:
+def branch_curves(records: Sequence[Epoch], key: str, words: str, note: str, colour: str) -> dict[str, Curve]:
     """TA or ATA, {branch: %} in every record, as a curve a branch."""
-    branches = sorted({branch for record in records for branch in record.get(key, {})}, key=int)
+    branches = sorted({branch for record in records for branch in record.tested(key)}, key=int)
     return {
         f"{words}, branch {branch}{note}": (
             value_of(key, branch),
@@ -107,12 +110,12 @@ def branch_curves(records: Sequence[dict], key: str, words: str, note: str, colo
 
 
 def add_panel(
-    figure: Figure, place, records: Sequence[dict], title: str, curves: Mapping[str, Curve], legend_columns: int = 2
+    figure: Figure, place, records: Sequence[Epoch], title: str, curves: Mapping[str, Curve], legend_columns: int = 2
 ) -> Axes:
     """One panel over the epochs; its legend lies below it, off the data."""
     axes = figure.add_subplot(place)
     for label, (read, look) in curves.items():
-        points = [(record["epoch"], value) for record in records if (value := read(record)) is not None]
+        points = [(record.epoch, value) for record in records if (value := read(record)) is not None]
         marker = "o" if len(points) <= 20 else None
         axes.plot(*zip(*points, strict=True), label=label, marker=marker, markersize=2.5, **look)
     axes.set(title=title, xlabel="Epoch")

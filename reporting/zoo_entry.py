@@ -8,10 +8,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from formats.checkpoint import Checkpoint
+from formats.measured import FORMER_TITLES, AttackRecord
+from formats.results import Results
 from helper.errors import UserError
 from helper.run_folder import FREE_OPTIONS, differing_options
 from helper.zoo import PREFIX
-from reporting.results import AUTOATTACK, FORMER_TITLES, PGD, with_title
+from reporting.results import AUTOATTACK, PGD
 from reporting.tables import METRICS
 
 STANDARD = FORMER_TITLES[AUTOATTACK]  # a metric of its own, beside AdvA, which is PGD's
@@ -37,75 +40,74 @@ def without_folders(text: str) -> str:
     return FOLDERS.sub("", text)
 
 
-def weights_alone(checkpoint: dict, path: Path) -> dict:
+def weights_alone(checkpoint: Checkpoint, path: Path) -> Checkpoint:
     """The checkpoint without paths. Raises UserError for one that holds the state of a training run."""
-    if TRAINING_STATE in checkpoint:
+    if TRAINING_STATE in checkpoint.model_fields_set:
         raise UserError(f"{path} holds the state of a training run; take one of the run's *_best*.pth, weights alone")
-    return without_paths(checkpoint)
+    return Checkpoint.model_validate(without_paths(checkpoint.model_dump(exclude_unset=True)))
 
 
-def kind_of_weights(checkpoint: dict, given: str | None) -> str | None:
+def kind_of_weights(checkpoint: Checkpoint, given: str | None) -> str | None:
     """'raw' or 'averaged' (--ema); `given` where the checkpoint does not say."""
     known = None
-    if "averaged" in checkpoint:
-        known = "averaged" if checkpoint["averaged"] else "raw"
-    elif "args" in checkpoint and not checkpoint["args"].get("ema"):
+    if checkpoint.averaged is not None:
+        known = "averaged" if checkpoint.averaged else "raw"
+    elif checkpoint.args and not checkpoint.args.get("ema"):
         known = "raw"
     if known and given and known != given:
         raise UserError(f"--kind {given}: the checkpoint says {known}")
     return known or given
 
 
-def check_evaluation(results: dict, where: str, digest: str) -> None:
+def check_evaluation(results: Results, where: str, digest: str) -> None:
     """Raise UserError where the results at `where` are not of the weights with that digest on test images."""
-    if "checkpoint_sha256" not in results:
+    if results.checkpoint_sha256 is None:
         raise UserError(
             f"--evaluation {where} does not say which weights it is of; validate_common_corruptions.py, called again, "
             "says so and measures nothing twice"
         )
-    if results["checkpoint_sha256"] != digest:
-        raise UserError(f"--evaluation {where} is of other weights, those of {results['checkpoint']}")
-    if results["measured_on"] != "test":
-        raise UserError(
-            f"--evaluation {where} was measured on {results['measured_on']} images; the zoo tells the test's"
-        )
+    if results.checkpoint_sha256 != digest:
+        raise UserError(f"--evaluation {where} is of other weights, those of {results.checkpoint}")
+    if results.measured_on != "test":
+        raise UserError(f"--evaluation {where} was measured on {results.measured_on} images; the zoo tells the test's")
 
 
-def measured_accuracy(evaluations: Sequence[dict]) -> dict:
-    """The part of an entry that evaluations fill; of several with the same metric that on the most images counts.
+def measured_accuracy(evaluations: Sequence[Results]) -> dict:
+    """The fields of an entry that evaluations fill; of several with the same metric that on the most images counts.
 
-    accuracy: {branch: {metric: %}}, AdvA being PGD's; images: {metric: how many}; attacks: {metric: its settings};
-    corrupted_images: what NPA was measured on.
+    `accuracy` has PGD's as AdvA; `corrupted_images` are those that NPA was measured on.
     """
     found: dict = {"accuracy": {}, "images": {}, "attacks": {}, "corrupted_images": None, "warnings": []}
-    for results in sorted(evaluations, key=lambda results: results["accuracy"]["images"]):
-        accuracy = results["accuracy"]
-        attacks = accuracy.get("attacks", {})
-        values = {metric: accuracy.get(metric) for metric in METRICS}
-        values |= {"AdvA": attacks.get(PGD), STANDARD: attacks.get(AUTOATTACK)}
+    for results in sorted(evaluations, key=lambda results: results.accuracy.images):
+        accuracy, attacks = results.accuracy, results.accuracy.attacks or {}
+        values = {metric: accuracy.of(metric) for metric in METRICS}
+        values |= {"AdvA": attacks.get(PGD, {}), STANDARD: attacks.get(AUTOATTACK, {})}
         for metric, branches in values.items():
             if not branches:
                 continue
-            found["images"][metric] = accuracy["images"]
+            found["images"][metric] = accuracy.images
             for branch, value in branches.items():
                 row = found["accuracy"].setdefault(branch, dict.fromkeys(ZOO_METRICS))
                 row[metric] = round(value, 2)
         if values["AdvA"]:
-            found["attacks"]["AdvA"] = results["attack"]
+            found["attacks"]["AdvA"] = results.attack
         if values[STANDARD]:
-            found["attacks"][STANDARD] = with_title({"name": AUTOATTACK, "eps": results["args"]["eps"]})
-        if values["NPA"]:
-            found["corrupted_images"] = without_paths(results["corrupted_images"])
-        found["warnings"] += [without_folders(sentence) for sentence in results["warnings"]]
+            title = FORMER_TITLES[AUTOATTACK]
+            found["attacks"][STANDARD] = AttackRecord(
+                name=AUTOATTACK, title=title, norm="Linf", eps=results.args["eps"]
+            )
+        if values["NPA"] and results.corrupted_images:
+            found["corrupted_images"] = without_paths(results.corrupted_images.as_json())
+        found["warnings"] += [without_folders(sentence) for sentence in results.warnings]
     return found | {"warnings": list(dict.fromkeys(found["warnings"]))}
 
 
-def check_trainings(trainings: Sequence[dict], checkpoint: dict) -> None:
+def check_trainings(trainings: Sequence[Results], checkpoint: Checkpoint) -> None:
     """Raise UserError where the last of the training runs is not the one that wrote the checkpoint."""
     for results in trainings:
-        if "epochs" not in results:
-            raise UserError(f"--training: the results of {results['script']} are those of no training")
-    stored, given = (without_paths(found) for found in (checkpoint.get("args", {}), trainings[-1]["args"]))
+        if results.epochs is None:
+            raise UserError(f"--training: the results of {results.script} are those of no training")
+    stored, given = (without_paths(found) for found in (checkpoint.args, trainings[-1].args))
     for name in differing_options(stored, given):
         raise UserError(
             f"--training: the last run did not train this checkpoint: {name} is {given.get(name)} there and "
@@ -113,22 +115,22 @@ def check_trainings(trainings: Sequence[dict], checkpoint: dict) -> None:
         )
 
 
-def training_record(trainings: Sequence[dict], teacher: str | None) -> dict:
+def training_record(trainings: Sequence[Results], teacher: str | None) -> dict:
     """Epochs, hours and command of all the runs that led to a network, its teacher's among them where it is named."""
     if not trainings:
         return {"epochs": None, "hours": None, "command": None}
     return {
-        "epochs": sum(results["epochs"] for results in trainings),
-        "hours": round(sum(results["wall_time_s"] for results in trainings) / 3600, 2),
+        "epochs": sum(results.epochs for results in trainings),
+        "hours": round(sum(results.wall_time_s or 0 for results in trainings) / 3600, 2),
         "command": " && ".join(command_of(results, teacher) for results in trainings),
     }
 
 
-def command_of(results: dict, teacher: str | None = None) -> str:
+def command_of(results: Results, teacher: str | None = None) -> str:
     """A command that trains as the run of these results did: every option that matters, with the value that it had."""
-    words = ["python", results["script"]]
-    for name, value in without_paths(results["args"]).items():
-        if name in FREE_OPTIONS or value is None or (name == "density" and results["args"].get("dense")):
+    words = ["python", results.script]
+    for name, value in without_paths(results.args).items():
+        if name in FREE_OPTIONS or value is None or (name == "density" and results.args.get("dense")):
             continue
         if name == "sync_bn":  # the one flag that is on unless it is turned off
             words += [] if value else ["--no_sync_bn"]

@@ -5,14 +5,14 @@ python -m reporting.zoo_page    # after zoo/index.json was edited
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from formats.zoo import ZooEntry, ZooIndex
 from helper.files import replace_file, write_json
 from helper.text import percent
 from helper.zoo import INDEX, PREFIX, read_index, zoo_folder
-from reporting.comparability import attack_in_words, corruptions_in_words
-from reporting.results import with_title
+from reporting.comparability import attack_in_words, made_in_words
 from reporting.zoo_entry import ZOO_METRICS
 
 HEAD = """# Trained networks
@@ -38,7 +38,7 @@ COLUMNS = (
 )
 
 
-def zoo_page(entries: list[dict]) -> str:
+def zoo_page(entries: Sequence[ZooEntry]) -> str:
     """The page as Markdown: how to use a network, a row for each, and what to know before comparing its figures."""
     if not entries:
         return HEAD + NO_NETWORK
@@ -47,9 +47,9 @@ def zoo_page(entries: list[dict]) -> str:
     return f"{HEAD}\n{table}{EXPLANATION}\n{''.join(map(_remark, entries))}"
 
 
-def write_index(entries: list[dict]) -> None:
+def write_index(entries: Sequence[ZooEntry]) -> None:
     """zoo/index.json, and the page that goes with it."""
-    write_json(zoo_folder() / INDEX, entries)
+    write_json(zoo_folder() / INDEX, ZooIndex(tuple(entries)).as_json())
     write_page()
 
 
@@ -62,48 +62,46 @@ def page_path() -> Path:
     return zoo_folder().parent / "docs" / "zoo.md"
 
 
-def _row(entry: dict) -> list[str]:
-    share = f"{entry['relus']:,} ({100 * entry['relus'] / entry['total']:.0f} %)"
+def _row(entry: ZooEntry) -> list[str]:
+    share = f"{entry.relus:,} ({100 * entry.relus / entry.total:.0f} %)"
     accuracies = [
-        " / ".join(percent(row[metric]) for row in entry["accuracy"].values()) if metric in entry["images"] else "-"
+        " / ".join(percent(getattr(row, metric)) for row in entry.accuracy.values()) if metric in entry.images else "-"
         for metric in ZOO_METRICS
     ]
-    private = entry["private"] or {}
+    private = entry.private
     return [
-        *(f"`{PREFIX}{entry['name']}`", entry["model"], _cell(entry["dataset"]), share, *accuracies),
-        *(_images(entry["images"]), _cell(private.get("protocol"))),
-        *(_cell(private.get("bytes"), lambda count: f"{count / 1e6:.1f}"), _cell(private.get("rounds"))),
-        *(_cell(entry[key]) for key in ("epochs", "hours", "seed")),
+        *(f"`{PREFIX}{entry.name}`", entry.model, _cell(entry.dataset), share, *accuracies, _images(entry.images)),
+        *((private.protocol, f"{private.bytes / 1e6:.1f}", str(private.rounds)) if private else ("-", "-", "-")),
+        *map(_cell, (entry.epochs, entry.hours, entry.seed)),
     ]
 
 
-def _images(images: dict[str, int]) -> str:
+def _images(images: Mapping[str, int]) -> str:
     """'10,000'; '10,000, AutoAttack 512' where a metric was measured on fewer."""
     most = max(images.values(), default=None)
     fewer = [f"{metric} {count:,}" for metric, count in images.items() if count != most]
-    return ", ".join([_cell(most, "{:,}".format), *fewer])
+    return ", ".join(["-" if most is None else f"{most:,}", *fewer])
 
 
-def _remark(entry: dict) -> str:
+def _remark(entry: ZooEntry) -> str:
     """One line of a list: stage, weights, teacher, attacks, corruptions, commit, note and warnings."""
-    stage, teacher, corrupted = entry["stage"], entry["teacher"], entry["corrupted_images"]
     parts = [
-        None if stage is None else f"stage {stage}",
-        entry["kind"] and f"{entry['kind']} weights",
-        entry["interpolation"] and f"between its branches at t = {entry['interpolation']['t']:g}",
-        teacher and f"teacher {PREFIX}{teacher}",
-        entry["select_on"] and f"epoch selected on {entry['select_on']}",
-        *(f"{metric}: {attack_in_words(with_title(attack))}" for metric, attack in entry["attacks"].items()),
-        corrupted and f"NPA: corruptions {corruptions_in_words(entry)}",
-        entry["commit"] and f"commit {entry['commit'][:10]}",
-        entry["note"],
-        *(f"warning: {sentence}" for sentence in entry["warnings"]),
+        None if entry.stage is None else f"stage {entry.stage}",
+        entry.kind and f"{entry.kind} weights",
+        entry.interpolation and f"between its branches at t = {entry.interpolation.t:g}",
+        entry.teacher and f"teacher {PREFIX}{entry.teacher}",
+        entry.select_on and f"epoch selected on {entry.select_on}",
+        *(f"{metric}: {attack_in_words(attack)}" for metric, attack in entry.attacks.items()),
+        entry.corrupted_images and f"NPA: corruptions {made_in_words(entry.corrupted_images)}",
+        entry.commit and f"commit {entry.commit[:10]}",
+        entry.note,
+        *(f"warning: {sentence}" for sentence in entry.warnings),
     ]
-    return f"- `{PREFIX}{entry['name']}`: {'; '.join(part for part in parts if part)}\n"
+    return f"- `{PREFIX}{entry.name}`: {'; '.join(part for part in parts if part)}\n"
 
 
-def _cell(value: object, write: Callable[..., str] = str) -> str:
-    return "-" if value is None else write(value)
+def _cell(value: object) -> str:
+    return "-" if value is None else str(value)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ from pathlib import Path
 from dataset.folder import PREFIX
 from helper.checkpoint import read_checkpoint
 from helper.errors import UserError
-from models.restore import KEPT_DATA
 from reproduction.config import Config, Options, Round
 
 # What students are trained with as their teacher was.
@@ -49,12 +48,11 @@ def sweep_config(
     Raises UserError for a checkpoint that is no teacher of ours.
     """
     checkpoint = read_checkpoint(teacher)
-    if checkpoint.get("stage", 0) != 0:
-        raise UserError(f"--path_t {teacher} is of stage {checkpoint['stage']}; a teacher comes from train_teacher.py")
-    if "dataset" not in checkpoint:
+    if checkpoint.stage:
+        raise UserError(f"--path_t {teacher} is of stage {checkpoint.stage}; a teacher comes from train_teacher.py")
+    if checkpoint.dataset is None:
         raise UserError(f"--path_t {teacher} does not name its data set; the files of train_teacher.py do")
-    kept = checkpoint.get(KEPT_DATA)
-    args = checkpoint.get("args") or {}
+    kept, args = checkpoint.data_set, checkpoint.args
     common = {name: args[name] for name in AS_THE_TEACHER if args.get(name) not in (None, False, "none")}
     one = Round(
         name="sweep",
@@ -72,8 +70,8 @@ def sweep_config(
         autoattack=None,
         private=private,
     )
-    dataset = f"{PREFIX}{kept['path']}" if kept else checkpoint["dataset"]
-    return Config(name, f"sweep of {name}", checkpoint["model"]["name"], dataset, (one,))
+    dataset = f"{PREFIX}{kept.path}" if kept else checkpoint.dataset
+    return Config(name, f"sweep of {name}", checkpoint.model.name, dataset, (one,))
 
 
 def default_mode(common: Options, stage: int) -> str:

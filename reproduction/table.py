@@ -46,23 +46,24 @@ def results_table(config: Config, rows: Sequence[Row], ledger: Ledger) -> str:
 def _row_lines(row: Row, ledger: Ledger) -> list[str]:
     files = {kind: step.marker for kind, step in row.measurements.items() if ledger.is_done(step)}
     accuracy, strongest = (
-        read_results(files[kind])["accuracy"] if kind in files else {} for kind in ("evaluation", "autoattack")
+        read_results(files[kind]).accuracy if kind in files else None for kind in ("evaluation", "autoattack")
     )
-    branches = list(accuracy.get("CA") or strongest.get("CA") or {"": None})
+    measured = accuracy or strongest
+    branches = list(measured.CA) if measured else [""]
     trained = [step for step in row.made_by if step.kind in TRAININGS]
     epochs = sum(step.options["epochs"] for step in trained)
     # Of the runs themselves, so that one that was begun by hand counts too.
-    hours = sum(read_results(step.marker)["wall_time_s"] for step in trained) / 3600
+    hours = sum((read_results(step.marker).wall_time_s or 0) for step in trained) / 3600
     cost = _private_cells(row.measurements["private"]) if "private" in files else ["", ""]
     # Of a budget in seconds only the run knows how many ReLUs it bought.
-    kept = row.relus if row.relus is not None else read_results(trained[-1].marker)["relus"]["kept"]
+    kept = row.relus if row.relus is not None else read_results(trained[-1].marker).relus.kept
     lines = []
     for position, branch in enumerate(branches):
         first = position == 0
         relus = f"{kept:,} ({100 * kept / row.total:.0f} %)"
         cells = [f"{ROLES[row.role]}, {row.round.title}" if first else "", relus if first else "", branch]
-        cells += [_percent(accuracy, metric, branch) for metric in ("CA", "NPA", "AdvA")]
-        cells.append(_percent(strongest.get("attacks", {}), AUTOATTACK.name, branch))
+        cells += [_percent(accuracy.of(metric) if accuracy else {}, branch) for metric in ("CA", "NPA", "AdvA")]
+        cells.append(_percent((strongest.attacks or {}).get(AUTOATTACK.name) if strongest else {}, branch))
         cells += [*cost, str(epochs), f"{hours:.1f}", str(row.seed)] if first else [""] * 5
         lines.append(_line(cells))
     return lines
@@ -87,13 +88,13 @@ def pareto_points(rows: Sequence[Row], ledger: Ledger) -> tuple[list[Point], str
         if cost:
             words[f"{cost.protocol} over {cost.link}, {cost.how}"] = None
         results = read_results(done["evaluation"].marker)
-        label = f"{ROLES[row.role]}, {row.round.title}, {short_count(results['relus']['kept'])} ReLUs"
+        label = f"{ROLES[row.role]}, {row.round.title}, {short_count(results.relus.kept)} ReLUs"
         points.append(point_of(results, label, cost.seconds if cost else None))
     return points, f"{SECONDS}\n{'; '.join(words)}"
 
 
-def _percent(accuracy: Mapping, metric: str, branch: str) -> str:
-    value = (accuracy.get(metric) or {}).get(branch)
+def _percent(values: Mapping[str, float] | None, branch: str) -> str:
+    value = (values or {}).get(branch)
     return "" if value is None else percent(value)
 
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from copy import deepcopy
-from typing import Any
+from pathlib import Path
 
 import torch
 from torch import Tensor
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
+from formats.checkpoint import AverageRecord
 from models.layers import Network, relu_sites
+from models.restore import load_weights
 
 
 class WeightAverage:
@@ -41,9 +42,10 @@ class WeightAverage:
     def state_dict(self) -> dict[str, object]:
         return {"updates": self.updates, "network": self.network.state_dict()}
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self.updates = state["updates"]
-        self.network.load_state_dict(state["network"])
+    def restore(self, state: AverageRecord, path: str | Path) -> None:
+        """Raises UserError where the weights that `path` has are not this network's."""
+        self.updates = state.updates
+        load_weights(self.network, state.network, path)
 
 
 def _averaged(network: Network) -> list[Tensor]:

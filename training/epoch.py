@@ -9,9 +9,9 @@ from torch import Tensor
 from tqdm import tqdm
 
 from attacks.ascent import check_pixels
+from formats.log import in_per_cent
 from helper.placement import to_device
 from helper.processes import bar_options
-from helper.run_folder import in_per_cent
 from helper.text import duration
 from training.progress import ONE_EPOCH, Clock, bar_text
 from training.update import Update

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
-from functools import partial
+from dataclasses import asdict, fields
+from pathlib import Path
 from time import perf_counter
 
 from helper.script import Stopped, StopSignal
 
 from dataset.folder import same_images
-from helper.checkpoint import tensors_to_cpu
+from formats.checkpoint import Checkpoint, RunState
+from formats.log import LOG_SCHEMA, Epoch, in_per_cent
+from formats.measured import Accuracy
+from helper.checkpoint import fits_this_run, load_optimizer, tensors_to_cpu
 from helper.errors import UserError
-from helper.run_folder import AVERAGED, LOG_SCHEMA, RAW, in_per_cent
+from helper.run_folder import AVERAGED, RAW
 from masks.search import MaskSearch
 from models.layers import Network, relu_sites
-from models.restore import KEPT_DATA, describe_model
+from models.restore import describe_model, load_weights
 from training.average import WeightAverage
 from training.data import Loaders
 from training.epoch import train_one_epoch
@@ -44,34 +47,55 @@ class Fit:
         self.average = WeightAverage(task.student, plan.optimisation.ema) if plan.optimisation.ema else None
         self.progress = Progress(masks_frozen=task.search is None)
         self.epoch_s: float | None = None  # of the last epoch, judging included
+        self.batches = loaders.train.batch_sampler
+        self.steps = len(self.batches)
         if run.checkpoint:
-            self.restore(run.checkpoint)
+            self.restore(run.checkpoint, run.resumed_from)
         self.update = Update(task, self.optimizer, self.meter, self.average)
         self.networks = {RAW: task.student} | ({AVERAGED: self.average.network} if self.average else {})
-        self.batches = loaders.train.batch_sampler
         self.batches.set_epoch(self.progress.epoch)
-        self.steps = len(self.batches)
 
-    def restore(self, checkpoint: dict) -> None:
-        """Put student, masks, optimizer and sums back as `save_progress` found them."""
+    def restore(self, stored: RunState, path: Path) -> None:
+        """Put student, masks, optimizer and sums back as `save_progress` found them, and `path` holds them.
+
+        Raises UserError where they are not those of this run.
+        """
         task, is_main = self.task, self.task.processes.is_main
-        if not same_images(checkpoint.get(KEPT_DATA), self.plan.data.kept):
+        if not same_images(stored.data_set, self.plan.data.kept):
             raise UserError(f"--resume: {self.plan.data.title} no longer holds the images that the run began with")
-        progress, searched = dict(checkpoint["progress"]), checkpoint["search"]
-        if "calm_epochs" in progress:  # a run of before searches kept their own time
-            calm = progress.pop("calm_epochs")
-            searched = searched and {"epoch": progress["epoch"], "calm_epochs": calm, "sums": searched}
-        if task.search and searched:
-            task.search.load_state_dict(searched, is_main)
-        if task.search and progress["masks_frozen"]:
-            task.search.harden()
-        task.student.load_state_dict(checkpoint["state_dict"])
-        self.optimizer.load_state_dict(checkpoint["optimizer"])
-        self.meter.load_state_dict(checkpoint["meter"], is_main)
-        if self.average:
-            self.average.take_masks()
-            self.average.load_state_dict(checkpoint["average"])
-        self.progress = Progress(**progress)
+        progress, searched = stored.progress, stored.search
+        if searched and progress.calm_epochs is not None:  # a run of before searches kept their own time
+            searched = {"epoch": progress.epoch, "calm_epochs": progress.calm_epochs, "sums": searched}
+        with fits_this_run(path):
+            self.check(stored)
+            if task.search and searched:
+                task.search.load_state_dict(searched, is_main)
+            if task.search and progress.masks_frozen:
+                task.search.harden()
+            load_weights(task.student, stored.state_dict, path)
+            load_optimizer(self.optimizer, stored.optimizer)
+            self.meter.load_state_dict(stored.meter, is_main)
+            if self.average and stored.average:
+                self.average.take_masks()
+                self.average.restore(stored.average, path)
+        known = progress.model_dump(include={field.name for field in fields(Progress)}, exclude_unset=True)
+        self.progress = Progress(**known)
+
+    def check(self, stored: RunState) -> None:
+        """Raise ValueError where it stands at no point of this run, or lacks what is needed there."""
+        progress, epochs = stored.progress, self.plan.optimisation.epochs
+        if progress.epoch > epochs or progress.step > (self.steps if progress.epoch < epochs else 0):
+            raise ValueError(f"it stands at step {progress.step} after {progress.epoch} epochs")
+        if progress.epoch == epochs and not progress.best:
+            raise ValueError("it is at its end and knows no best epoch")
+        if not progress.masks_frozen and not (self.task.search and stored.search):
+            raise ValueError("its masks are not frozen, and it has no search for them")
+        if self.average and not stored.average:
+            raise ValueError("it has no average of the weights")
+        names = {"loss", *(term.name for term in self.task.objective.terms)}
+        names |= {f"accuracy_{view}" for view in self.task.views}
+        if progress.step and (missing := names - stored.meter.keys()):
+            raise ValueError(f"it is within an epoch and has no sum of {min(missing)}")
 
     def __call__(self) -> Progress:
         self.run.open_logs(self.progress.epoch)
@@ -106,7 +130,7 @@ class Fit:
         if self.sparse and progress.epoch < plan.optimisation.epochs:
             record["weights_moved"] = 100 * self.move_weights(self.sparse)
         record["seconds"] = self.epoch_s = perf_counter() - started
-        self.run.log_epoch(record)
+        self.run.log_epoch(Epoch(**record))
         self.save_progress()
         say(task.processes, summary(record, plan.optimisation.epochs, plan.images.select_on))
 
@@ -145,7 +169,11 @@ class Fit:
 
     def keep_best(self, accuracies: dict[str, dict]) -> None:
         for kind, accuracy in accuracies.items():
-            best = partial(self.checkpoint, self.networks[kind], metrics=accuracy, averaged=kind == AVERAGED)
+
+            def best(kind: str = kind, accuracy: dict = accuracy) -> Checkpoint:
+                described = self.described(self.networks[kind])
+                return Checkpoint(**described, metrics=Accuracy(**accuracy), averaged=kind == AVERAGED)
+
             every = self.plan.images.select_on == "last"
             keep_best(self.task, self.run, self.progress, accuracy, best, kind=kind, every=every)
 
@@ -167,17 +195,18 @@ class Fit:
             sparse.zero_dropped(self.average.network)
         return moved
 
-    def checkpoint(self, network: Network, **more) -> dict:
+    def described(self, network: Network) -> dict:
+        """The fields of every checkpoint of the run."""
         identity = self.plan.identity
         if self.plan.search and self.progress.masks_frozen:  # a search, or whole channels, may have shared otherwise
-            identity["budget"]["layers"] = [site.kept for site in relu_sites(network).values()]
+            kept = tuple(site.kept for site in relu_sites(network).values())
+            identity["budget"] = identity["budget"].model_copy(update={"layers": kept})
         return {
             **describe_model(self.plan.model, network),
             **identity,
             "args": dict(self.plan.record),
             "epoch": self.progress.epoch,
-            "trained_branches": trained_branches(self.task),
-            **more,
+            "trained_branches": tuple(trained_branches(self.task)),
         }
 
     def save_progress(self) -> None:
@@ -188,4 +217,4 @@ class Fit:
         if self.task.processes.is_main:
             state = {"progress": asdict(self.progress), "optimizer": self.optimizer.state_dict(), **sums}
             state |= {"average": self.average.state_dict()} if self.average else {}
-            self.run.save(self.run.last, self.checkpoint(self.task.student, **tensors_to_cpu(state)))
+            self.run.save(self.run.last, RunState(**self.described(self.task.student), **tensors_to_cpu(state)))

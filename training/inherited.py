@@ -7,7 +7,7 @@ from pathlib import Path
 
 from attacks.attack import attacks
 from attacks.options import NONE
-from helper.checkpoint import known_content
+from helper.checkpoint import known_checkpoint
 from models import architecture_of, student_name
 from models.own import check_named
 
@@ -21,16 +21,16 @@ def options_of_origin(args: argparse.Namespace) -> dict[str, object]:
     Of files that say nothing, which others may have made, the options are those of plain training.
     """
     file: Path = getattr(args, "path_s_load", args.path_t)
-    content = known_content(file)
-    trained = content.get("args", {})
-    found: dict[str, object] = {"augment_mode": trained.get("augment_mode", NONE)}
-    found["attack_mode"] = trained.get("attack_mode", NONE)
-    if args.attack_mode is None and found["attack_mode"] in attacks():
-        own = [option.name for option in attacks()[found["attack_mode"]].options]
-        found |= {name: trained[name] for name in (*ATTACK, *own) if name in trained}
-    if model := content.get("model"):
-        check_named(content, file)
-        found["model_s"] = student_name(architecture_of(model["name"]))
-        if model["branches"] > 1 and not (args.use2BN or args.use3BN):
-            found[f"use{model['branches']}BN"] = True
+    known = known_checkpoint(file)
+    if known is None:
+        return {"augment_mode": NONE, "attack_mode": NONE}
+    check_named(known, file)
+    found: dict[str, object] = {name: known.trained_with(name) or NONE for name in ("augment_mode", "attack_mode")}
+    attack = attacks().get(str(found["attack_mode"]))
+    if args.attack_mode is None and attack:
+        given = {name: known.trained_with(name) for name in (*ATTACK, *(option.name for option in attack.options))}
+        found |= {name: value for name, value in given.items() if value is not None}
+    found["model_s"] = student_name(architecture_of(known.model.name))
+    if known.model.branches > 1 and not (args.use2BN or args.use3BN):
+        found[f"use{known.model.branches}BN"] = True
     return found

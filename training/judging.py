@@ -7,11 +7,15 @@ from functools import partial
 
 from attacks.attack import Attack, AttackSettings
 from evaluation.accuracy import evaluate
+from formats.checkpoint import Checkpoint
+from formats.measured import Accuracy, Kept
+from formats.results import Selected
 from helper.checkpoint import read_checkpoint
 from helper.processes import on_main_process
 from helper.run_folder import AVERAGED
 from models.branches import branch_of, branches_of
 from models.layers import Network
+from models.restore import load_weights
 from models.weights import describe_weights
 from training.data import Loaders
 from training.overfitting import overfits, overfitting_warning
@@ -54,7 +58,7 @@ def keep_best(
     run: RunFolder,
     progress: Progress,
     accuracy: dict,
-    checkpoint: Callable[[], dict],
+    checkpoint: Callable[[], Checkpoint],
     *,
     kind: str,
     every: bool,
@@ -80,7 +84,7 @@ def criteria(task: Task, accuracy: dict) -> dict[str, float]:
     return {"_TA0.0": clean, f"_ATA{float(branch)}": accuracy["AdvA"][str(branch)]}
 
 
-def test_checkpoints(task: Task, run: RunFolder, plan: Plan, progress: Progress, loaders: Loaders) -> list[dict]:
+def test_checkpoints(task: Task, run: RunFolder, plan: Plan, progress: Progress, loaders: Loaders) -> list[Selected]:
     """Test accuracy of every selected checkpoint through every trained branch; equal epochs are measured once."""
     measured: dict[tuple[bool, int], dict] = {}  # (whether it is the average, epoch) -> 'accuracy', 'weights'
     rows = []
@@ -88,7 +92,7 @@ def test_checkpoints(task: Task, run: RunFolder, plan: Plan, progress: Progress,
         network = (suffix.startswith(AVERAGED), best["epoch"])
         if network not in measured:
             best_checkpoint = on_main_process(partial(read_checkpoint, run.best(suffix)))
-            task.student.load_state_dict(best_checkpoint["state_dict"])
+            load_weights(task.student, best_checkpoint.state_dict, run.best(suffix))
             accuracy = evaluate(
                 task.student,
                 loaders.test,
@@ -99,6 +103,7 @@ def test_checkpoints(task: Task, run: RunFolder, plan: Plan, progress: Progress,
                 seed=plan.seed,
                 description=f"test {run.best(suffix).name}",
             )
-            measured[network] = {"accuracy": accuracy, "weights": describe_weights(task.student)}
-        rows.append({"file": str(run.best(suffix)), **best, **measured[network]})
+            weights = describe_weights(task.student)
+            measured[network] = {"accuracy": Accuracy(**accuracy), "weights": Kept(**weights) if weights else None}
+        rows.append(Selected(file=str(run.best(suffix)), **best, **measured[network]))
     return rows

@@ -13,14 +13,15 @@ from tqdm import tqdm
 from attacks.ascent import cross_entropy_per_image, sample_noise
 from attacks.mode import attack_mode
 from evaluation.measurements import Measurements
-from helper.checkpoint import read_checkpoint, save_checkpoint, tensors_to_cpu
+from formats.checkpoint import OptimizerRecord, PruningState
+from helper.checkpoint import fits_this_run, load_optimizer, read_pruning_state, save_checkpoint, tensors_to_cpu
 from helper.placement import to_device
 from helper.precision import full_precision
 from helper.processes import Processes, bar_options, on_main_process, sum_over_processes
 from models import build_model
 from models.branches import branch_of
 from models.layers import Network, relu_sites
-from models.restore import describe_model
+from models.restore import describe_model, load_weights
 from sensitivity.pruning import GradualPruning
 from training.data import Loaders
 from training.epoch import train_one_epoch
@@ -85,23 +86,23 @@ class SensitivityStudy:
         if self.teacher:
             student.load_state_dict(self.teacher.state_dict())
         task = self._task(student)
-        kept = on_main_process(lambda: read_checkpoint(file) if file.exists() else None)
-        kept = kept if kept and kept["settings"] == str(self.plan.settings) else None
+        kept = on_main_process(lambda: read_pruning_state(file) if file.exists() else None)
+        kept = kept if kept and kept.settings == str(self.plan.settings) else None
         if kept:
-            student.load_state_dict(kept["state_dict"])
-        update = self._update(task, kept and kept["optimizer"])
+            load_weights(student, kept.state_dict, file)
+        update = self._update(task, kept.optimizer if kept else None)
         steps = len(self.loaders.train.batch_sampler)
         pruning = GradualPruning(student, self.plan.density, epochs * steps)
 
         def after(done: int, step: int) -> None:
             pruning.after_step(done + step)
 
-        for epoch in range(kept["epoch"] if kept else 0, epochs):
+        for epoch in range(kept.epoch if kept else 0, epochs):
             self._epoch(update, epoch, "pruning", partial(after, epoch * steps))
             if self.processes.is_main:
                 state = tensors_to_cpu({"optimizer": update.optimizer.state_dict()})
                 state |= {"epoch": epoch + 1, "settings": str(self.plan.settings)}
-                save_checkpoint(file, {**describe_model(self.plan.model, student), **state})
+                save_checkpoint(file, PruningState(**describe_model(self.plan.model, student), **state))
         return pruning.densities()
 
     def _task(self, student: Network) -> Task:
@@ -110,11 +111,12 @@ class SensitivityStudy:
         objective, attack = self.plan.objective, self.plan.attack
         return Task(self.processes, student, parallel, objective, attack, self.teacher, seed=self.plan.seed)
 
-    def _update(self, task: Task, state: dict | None = None) -> Update:
+    def _update(self, task: Task, stored: OptimizerRecord | None = None) -> Update:
         torch.manual_seed(self.plan.seed)
         optimizer = self.plan.optimisation.optimizer(task.student, self.plan.seed)
-        if state:
-            optimizer.load_state_dict(state)
+        if stored:
+            with fits_this_run(self.plan.folder):
+                load_optimizer(optimizer, stored)
         return Update(task, optimizer, EpochMeter(self.processes.device))
 
     def _epoch(self, update: Update, epoch: int, description: str, after_step: Callable[[int], None]) -> None:

@@ -55,12 +55,18 @@ class EpochMeter:
         if not self.sums:
             return {}
         (totals,) = sum_over_processes([torch.stack(list(self.sums.values()))])
-        return {name: total / count for name, (total, count) in zip(self.sums, totals.tolist(), strict=True)}
+        return {name: total / count for name, (total, count) in zip(self.sums, totals.tolist(), strict=True) if count}
 
     def state_dict(self) -> dict[str, Tensor]:
         """The sums over all processes. Every process must ask."""
         return dict(zip(self.sums, sum_over_processes(list(self.sums.values())), strict=True))
 
     def load_state_dict(self, state: Mapping[str, Tensor], is_main: bool) -> None:
-        """Go on from all processes' sums: the main process takes them, the others start at 0."""
+        """Go on from all processes' sums: the main process takes them, the others start at 0.
+
+        Raises ValueError for what are no sums.
+        """
+        for name, total in state.items():
+            if total.shape != (2,) or total.dtype != torch.float64 or not total.isfinite().all():
+                raise ValueError(f"{name} is no sum and its count")
         self.sums = {name: total.to(self.device) * float(is_main) for name, total in state.items()}

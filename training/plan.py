@@ -12,9 +12,9 @@ import torch
 from attacks.attack import AttackSettings
 from dataset import DatasetSpec
 from dataset.options import DataSettings
+from formats.checkpoint import StudentBudget
 from masks.options import SearchPlan
 from models.layers import ModelSpec, Network
-from models.restore import KEPT_DATA
 from private_inference.costs.link import Network as Link
 from private_inference.costs.prices import priced_label
 from private_inference.engine.protocols import EngineSettings
@@ -163,9 +163,9 @@ class Plan:
     def identity(self) -> dict:
         """What every checkpoint says of its network beside the weights; later stages need it."""
         about = {"model_name": self.model, "dataset": self.data.name, "stage": self.stage}
-        about |= {KEPT_DATA: dict(self.data.kept)} if self.data.kept else {}
+        about |= {"data_set": self.data.kept} if self.data.kept else {}
         if origin := self.distillation:
-            budget = {"label": origin.budget.label, "layers": list(origin.budget.layers)}
+            budget = StudentBudget(label=origin.budget.label, layers=origin.budget.layers)
             about |= {"teacher": origin.teacher, "budget": budget, "tag": origin.tag}
         if sparsity := self.optimisation.sparsity:
             about |= {"density": sparsity.density}

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from evaluation.recipe import training_recipe
 from evaluation.results import network_results
+from formats.results import Results, Selected
 from training.judging import trained_branches
 from training.overfitting import overfitting_warning
 from training.plan import Plan
@@ -14,9 +15,18 @@ from training.progress import Progress
 from training.step import Task
 
 
-def training_results(script: str, plan: Plan, task: Task, progress: Progress, checkpoints: Sequence[dict]) -> dict:
+def training_results(
+    script: str, plan: Plan, task: Task, progress: Progress, checkpoints: Sequence[Selected]
+) -> Results:
     """The results of a training run; its headline is the first selected checkpoint, the one that users pass on."""
-    results = network_results(
+    first, warnings, select_on = checkpoints[0], [], plan.images.select_on
+    last, *before = training_recipe(Path(first.file), plan.stage, first.epoch, plan.record)
+    last = last.model_copy(update={"hours": round(progress.seconds / 3600, 3)})
+    if progress.overfitted and plan.judged_under:
+        warnings.append(overfitting_warning(progress.overfitted, plan.judged_under.entry))
+    if select_on == "test":
+        warnings.append("the best epoch was chosen on the test set: these accuracies flatter")
+    return network_results(
         script,
         plan.record,
         task.processes,
@@ -25,18 +35,12 @@ def training_results(script: str, plan: Plan, task: Task, progress: Progress, ch
         dataset=plan.data.name,
         branches=trained_branches(task),
         attack=plan.judged_under,
-        accuracy=checkpoints[0]["accuracy"],
+        accuracy=first.accuracy,
+        weights=first.weights,
+        training=(last, *before),
         seconds=progress.seconds,
+        warnings=warnings,
+        checkpoints=tuple(checkpoints),
+        select_on=select_on,
+        epochs=progress.epoch,
     )
-    first = checkpoints[0]
-    told = {"stage": plan.stage, "epoch": first["epoch"], "args": dict(plan.record)}
-    results["training"] = training_recipe(told, Path(first["file"]))
-    results["training"][0]["hours"] = round(progress.seconds / 3600, 3)
-    select_on = plan.images.select_on
-    results["weights"] = first["weights"]
-    results |= {"checkpoints": list(checkpoints), "select_on": select_on, "epochs": progress.epoch}
-    if progress.overfitted and plan.judged_under:
-        results["warnings"].append(overfitting_warning(progress.overfitted, plan.judged_under.entry))
-    if select_on == "test":
-        results["warnings"].append("the best epoch was chosen on the test set: these accuracies flatter")
-    return results

@@ -8,11 +8,14 @@ from pathlib import Path
 
 from attacks.options import attack_defaults
 from distiller_zoo.loss import weight_defaults
-from helper.checkpoint import read_checkpoint, save_checkpoint
+from formats.checkpoint import Checkpoint, RunState
+from formats.log import Epoch
+from formats.results import Results
+from helper.checkpoint import read_run_state, save_checkpoint
 from helper.errors import UserError
-from helper.files import Kind, lock_folder, parse_json, read_text, replace_file, write_json
+from helper.files import lock_folder, replace_file, write_json
 from helper.processes import Processes, on_main_process
-from helper.run_folder import differing_options
+from helper.run_folder import differing_options, log_lines
 from masks.options import search_defaults
 from reporting.results import read_results
 from training.plan import RunIdentity
@@ -26,18 +29,10 @@ def file_to_resume(run: RunIdentity) -> Path | None:
     return Path(run.resume) if run.resume else None
 
 
-def read_resumed(path: Path) -> dict:
-    """Raises UserError for a checkpoint that nothing can go on from."""
-    checkpoint = read_checkpoint(path)
-    if "progress" not in checkpoint:
-        raise UserError(f"--resume {path}: this file holds weights only; go on from the run's *_last.pth")
-    return checkpoint
-
-
 def resumed_options(run: RunIdentity) -> dict | None:
     """The record of the run that goes on; None where it begins."""
     file = file_to_resume(run)
-    return read_resumed(file)["args"] if file else None
+    return read_run_state(file).args if file else None
 
 
 def check_resumed(given: Mapping[str, object], begun: Mapping[str, object], run: RunIdentity) -> None:
@@ -61,14 +56,19 @@ class RunFolder:
         self.run, self.processes = run, processes
         self.path, self.last = run.folder, run.last
 
-        def claim() -> dict | None:
+        def claim() -> RunState | None:
             self.lock = lock_folder(self.path)
             if run.resume is None:
                 self._move_aside()
             file = file_to_resume(run)
-            return read_resumed(file) if file else None
+            return read_run_state(file) if file else None
 
         self.checkpoint = on_main_process(claim)
+
+    @property
+    def resumed_from(self) -> Path:
+        """The file of `checkpoint`."""
+        return self.last if self.run.resume in (None, "auto") else Path(self.run.resume)
 
     @property
     def results(self) -> Path:
@@ -90,10 +90,15 @@ class RunFolder:
             print(f"an earlier run of this name is now {aside} (to go on with a run, use --resume auto)")
         self.path.mkdir(parents=True, exist_ok=True)
 
-    def finished_results(self, epochs: int) -> dict | None:
+    def finished_results(self, epochs: int) -> Results | None:
         """The results of the run that we were to go on with, where its `epochs` are done and nothing is left to do."""
-        if self.checkpoint and self.checkpoint["epoch"] == epochs and self.results.exists():
-            return read_results(self.results)
+        if self.checkpoint and self.checkpoint.epoch == epochs and self.results.exists():
+            results = read_results(self.results)
+            if not results.checkpoints:
+                raise UserError(
+                    f"{self.results} is not of this run, for it names no checkpoints; remove it to test again"
+                )
+            return results
         return None
 
     def open_logs(self, first_epoch: int) -> None:
@@ -103,32 +108,28 @@ class RunFolder:
             return
         from torch.utils.tensorboard import SummaryWriter  # slow to import
 
-        kept = []
-        if self.log.exists():
-            lines = read_text(self.log, Kind.JSON).splitlines(keepends=True)
-            kept = [line for line in lines if line.endswith("\n") and parse_json(line)["epoch"] <= first_epoch]
+        kept = [line for line, record in log_lines(self.log) if record.epoch <= first_epoch]
         replace_file(self.log, lambda file: file.write("".join(kept).encode()))
         self.writer = SummaryWriter(str(self.path / "tensorboard"), purge_step=first_epoch + 1)
 
-    def log_epoch(self, record: dict) -> None:
-        """`record`: flat but for one level of dicts; 'epoch' counts from 1."""
+    def log_epoch(self, record: Epoch) -> None:
         if self.writer is None:  # the log is the main process's
             return
         with open(self.log, "a") as file:
-            file.write(json.dumps(record) + "\n")
-        for name, value in record.items():
+            file.write(json.dumps(record.as_json()) + "\n")
+        for name, value in record.as_json().items():
             for key, number in value.items() if isinstance(value, dict) else [(None, value)]:
                 tag = name if key is None else f"{name}/{key}"
                 if isinstance(number, int | float):
-                    self.writer.add_scalar(tag, number, record["epoch"])
+                    self.writer.add_scalar(tag, number, record.epoch)
         self.writer.flush()
 
-    def save(self, path: Path, checkpoint: dict) -> None:
+    def save(self, path: Path, checkpoint: Checkpoint) -> None:
         if self.processes.is_main:
             save_checkpoint(path, checkpoint)
 
-    def write_results(self, results: dict) -> None:
+    def write_results(self, results: Results) -> None:
         if self.processes.is_main:
-            write_json(self.results, results)
+            write_json(self.results, results.as_json())
             if self.writer is not None:
                 self.writer.close()

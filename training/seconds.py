@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import asdict, replace
+from pathlib import Path
 
 from evaluation.relu_scores import SCORED_IMAGES, relu_scores, scoring_loader
+from helper.checkpoint import read_run_state
 from helper.command_line import Parser, number, positive
 from helper.errors import UserError
 from helper.placement import place_model
@@ -21,7 +23,7 @@ from private_inference.costs.seconds_budget import SecondsPlanner, Worth
 from private_inference.engine.protocols import EngineSettings, settle_set_up
 from reporting.seconds import LOSS, SHARE, plan_text
 from training.plan import Plan, SecondsBudget
-from training.run_folder import file_to_resume, read_resumed
+from training.run_folder import file_to_resume
 from training.stage import planned_teacher
 
 # Options that say what a second pays for; without --seconds_budget they mean nothing.
@@ -97,7 +99,7 @@ def spend_seconds(plan: Plan, processes: Processes) -> Plan:
     """
     file = file_to_resume(plan.run)
     if file:
-        kept = on_main_process(lambda: read_resumed(file)["budget"]["layers"])
+        kept = on_main_process(lambda: stored_layers(file))
     else:
         planner, fresh = planner_of(plan, processes)
         found = on_main_process(lambda: spent(plan, planner, fresh))
@@ -106,6 +108,14 @@ def spend_seconds(plan: Plan, processes: Processes) -> Plan:
             print(plan_text(found))
     budget = replace(plan.origin.budget, layers=tuple(kept))
     return replace(plan, distillation=replace(plan.origin, budget=budget))
+
+
+def stored_layers(file: Path) -> tuple[int, ...]:
+    """What the layers keep in the run that goes on from that file."""
+    budget = read_run_state(file).budget
+    if budget is None:
+        raise UserError(f"--resume {file} does not say what its layers keep")
+    return budget.layers
 
 
 def planner_of(plan: Plan, processes: Processes) -> tuple[SecondsPlanner, Network]:
@@ -119,7 +129,7 @@ def planner_of(plan: Plan, processes: Processes) -> tuple[SecondsPlanner, Networ
     scores = relu_scores(teacher, loader, processes, views=views, attack=plan.attack, seed=plan.seed)
     bounds = search.parent or build_model(plan.model, **asdict(plan.network))
     losses = layer_sensitivities(architecture, bounds, asked.sensitivity)
-    constants = load_constants()["protocols"][asked.settings.protocol]
+    constants = load_constants().protocols[asked.settings.protocol]
     prices = relu_prices(bounds, constants, asked.settings)
     worth = Worth(scores, losses, LOSS if asked.sensitivity else SHARE)
     return SecondsPlanner(bounds, prices, worth, asked.link, search.granularity), bounds

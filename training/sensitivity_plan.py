@@ -13,6 +13,7 @@ from attacks.options import recorded_attack
 from dataset import DatasetSpec, dataset_spec
 from dataset.options import DataSettings
 from distiller_zoo.modes import Weights
+from formats.checkpoint import Checkpoint
 from helper.errors import UserError
 from helper.files import Kind, read_bytes
 from helper.processes import Processes
@@ -74,14 +75,14 @@ class SensitivityPlan:
 
 
 def settle(
-    args: argparse.Namespace, teacher: Network | None, checkpoint: dict | None, processes: Processes
+    args: argparse.Namespace, teacher: Network | None, checkpoint: Checkpoint | None, processes: Processes
 ) -> SensitivityPlan:
     """`teacher`: the network of --path, from `checkpoint`. Raises UserError for what does not go together."""
     check_options(args, checkpoint)
     data = checkpoint_data(checkpoint, args.path, args.dataset) if checkpoint else dataset_spec(args.dataset)
     network = teacher.spec if teacher else model_spec(data, 1)
     check_total(total_of(args.relu_budget, fresh := build_model(args.model, **vars(network))), fresh)
-    options = checkpoint.get("args", {}) if checkpoint else {}
+    options = checkpoint.args if checkpoint else {}
     views, attack = recorded_views(options), recorded_attack(options)
     objective = parse_objective(
         ("rslad+ce" if attack else "none") if teacher else None,
@@ -124,7 +125,7 @@ def settle(
     )
 
 
-def check_options(args: argparse.Namespace, checkpoint: dict | None) -> None:
+def check_options(args: argparse.Namespace, checkpoint: Checkpoint | None) -> None:
     """Raise UserError for options that contradict each other, or the checkpoint of --path."""
     if architecture_of(args.model) != args.model:
         raise UserError(f"--model {args.model} is a student; its teacher is {architecture_of(args.model)}")
@@ -140,7 +141,7 @@ def check_options(args: argparse.Namespace, checkpoint: dict | None) -> None:
         if args.dataset is None:
             raise UserError("without --path, name the data set with --dataset")
         return
-    name, stage = checkpoint["model"]["name"], checkpoint.get("stage", 0)
+    name, stage = checkpoint.model.name, (checkpoint.stage or 0)
     if name != args.model:
         raise UserError(f"--model {args.model} contradicts {args.path}, which has {name}")
     if stage != 0:

@@ -49,7 +49,7 @@ def settle(args: argparse.Namespace, processes: Processes, *, stage: int) -> Pla
     data = origin.data if origin else dataset_spec(args.dataset)
     network = model_spec(data, branches)
     if origin:  # a student may begin with its teacher's weights, so it sees what that saw
-        network = replace(network, mean=origin.teacher["model"]["mean"], std=origin.teacher["model"]["std"])
+        network = replace(network, mean=origin.teacher.model.mean, std=origin.teacher.model.std)
     fresh = cache(lambda: build_model(model, **asdict(network)))
 
     # What is trained, and how
@@ -192,11 +192,11 @@ def settle_distillation(
 ) -> Distillation:
     """`fresh` gives a network of the student's architecture."""
     check_answers(objective, origin)
-    teacher, answering = origin.teacher["model"]["name"], origin.teacher["model"]["branches"]
+    teacher, answering = origin.teacher.model.name, origin.teacher.model.branches
     if origin.student:
-        found = origin.student["budget"]
-        budget = Budget(found["label"], tuple(found["layers"]))
-        tag = origin.student["tag"]
+        found, tag = origin.student.budget, origin.student.tag
+        assert found is not None and tag is not None  # noqa: PT018 - `find_origin` has seen to it
+        budget = Budget(found.label, tuple(found.layers))
         return Distillation(
             args.path_t, teacher, answering, budget, tag, args.path_s_load, teacher_images=args.teacher_images
         )

@@ -92,7 +92,7 @@ def train_and_report(script: str, plan: Plan, task: Task, run: RunFolder, loader
     """Train the task's student, measure the selected checkpoints on the test set, write and print the results."""
     # The main process's word: other machines need not see its files, and all must take the same way.
     if finished := on_main_process(lambda: run.finished_results(plan.optimisation.epochs)):
-        best = finished["checkpoints"][0]["file"]
+        best = finished.checkpoints[0].file if finished.checkpoints else ""
         say(task.processes, f"{results_table(finished)}\nthis run is finished\n{closing(plan, run, best)}")
         return
     say(task.processes, opening(plan, loaders, task.student, task.processes))
@@ -100,4 +100,4 @@ def train_and_report(script: str, plan: Plan, task: Task, run: RunFolder, loader
     checkpoints = test_checkpoints(task, run, plan, progress, loaders)
     results = training_results(Path(script).name, plan, task, progress, checkpoints)
     run.write_results(results)
-    say(task.processes, f"\n{results_table(results)}\n{closing(plan, run, checkpoints[0]['file'])}")
+    say(task.processes, f"\n{results_table(results)}\n{closing(plan, run, checkpoints[0].file)}")

@@ -35,7 +35,8 @@ class Update:
         self.task, self.optimizer, self.meter, self.average = task, optimizer, meter, average
         device = task.processes.device
         self.epoch = torch.zeros((), dtype=torch.int64, device=device)
-        self.learning_rate = torch.zeros((), device=device)
+        # Of a run that goes on, what its last step had: where no step follows, it is saved again.
+        self.learning_rate = torch.tensor(float(optimizer.param_groups[0]["lr"]), device=device)
         for group in optimizer.param_groups:
             group["lr"] = self.learning_rate
         if recorder is None and task.acceleration.graphs:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from attacks.attack import AttackSettings
+from formats.measured import AttackRecord
 from helper.processes import Processes
 from masks.counting import relu_totals
 from models.layers import Network
@@ -46,7 +47,9 @@ def count(number: int, what: str) -> str:
 
 def plan_view(attack: AttackSettings | None):
     """View -> its name, with the attack that makes it."""
-    return lambda view: f"adv ({attack_in_words(attack.record())})" if view == "adv" and attack else view
+    return lambda view: (
+        f"adv ({attack_in_words(AttackRecord.model_validate(attack.record()))})" if view == "adv" and attack else view
+    )
 
 
 def device_in_words(processes: Processes) -> str:

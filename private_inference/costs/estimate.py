@@ -13,8 +13,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+from formats.constants import Constants, KnownConstants, Machine
 from helper.errors import UserError
-from helper.files import read_yaml
+from helper.files import read_record
 from helper.text import table
 from private_inference.costs.link import Network, transfer_seconds
 from private_inference.engine.cost import PARTS, Cost, Costs, StepCost
@@ -29,19 +30,12 @@ PUBLISHED_SECONDS_PER_RELU = 20.99e-6
 
 FREE = ("shift", "flatten")  # groups that each party computes alone, in no time that shows
 
-Constants = Mapping[str, Mapping[str, Mapping[str, float]]]  # group of steps -> of Cost -> size -> constant
 
-
-def load_constants(path: Path = CONSTANTS) -> dict:
-    """{'machine': {...}, 'protocols': {protocol: constants}}; raises UserError for a file missing or damaged."""
-    what, remedy = "constants of private inference", "benchmarks/fit_private_inference.py writes them"
+def load_constants(path: Path = CONSTANTS) -> KnownConstants:
+    """Raises UserError for a file that is missing or damaged."""
     if not path.exists():
-        raise UserError(f"{path}: no {what}; {remedy}")
-    content = read_yaml(path, what, remedy)
-    try:
-        return {"machine": content["machine"], "protocols": content["protocols"]}
-    except (KeyError, TypeError) as error:
-        raise UserError(f"{path}: no {what} ({type(error).__name__}); {remedy}") from error
+        raise UserError(f"{path}: no {KnownConstants.kind}; {KnownConstants.remedy}")
+    return read_record(path, KnownConstants)
 
 
 def sized_steps(program: Program, settings: EngineSettings) -> list[tuple[Step, str, dict[str, float]]]:
@@ -97,6 +91,8 @@ def cost_of(constants: Mapping[str, Mapping[str, float]], grows: Mapping[str, fl
 
 
 def _sum(constants: Mapping[str, float], grows: Mapping[str, float]) -> float:
+    if odd := constants.keys() - grows.keys():
+        raise UserError(f"constants.yaml: such steps do not grow with '{min(odd)}', but with {', '.join(grows)}")
     return sum(constant * grows[name] for name, constant in constants.items())
 
 
@@ -145,12 +141,12 @@ def estimate_table(rows: Sequence[dict]) -> str:
     return table(lines)
 
 
-def estimate_sentences(machine: Mapping, settings: EngineSettings, networks: Sequence[Network]) -> list[str]:
+def estimate_sentences(machine: Machine, settings: EngineSettings, networks: Sequence[Network]) -> list[str]:
     """What a reader must know of the table."""
     some = "one image" if settings.batch == 1 else f"an image of a batch of {settings.batch}"
     return [
         f"ESTIMATED, nothing was run: {settings.protocol}, {some} after the first, by constants measured on "
-        f"{machine['processor']}, {machine['cores']} cores, with both parties on that machine.",
+        f"{machine.processor}, {machine.cores} cores, with both parties on that machine.",
         "linear, relu, rest, preparing: computing; rounds: waiting for messages; bytes: sending them; set-up: once, "
         "before the first image. " + "; ".join(link.in_words() for link in networks) + ".",
         f"published s: DERIVED, {PUBLISHED_SECONDS_PER_RELU * 1e6:.2f} microseconds a ReLU and nothing for all else, "

@@ -14,11 +14,12 @@ from tqdm import tqdm
 
 from dataset import DatasetSpec, ImageSource, load_dataset
 from dataset.loaders import EvalViews
+from formats.checkpoint import Checkpoint
 from helper.errors import UserError
 from helper.files import file_digest
 from helper.run_folder import measurements_folder
 from masks.counting import relu_totals
-from models.restore import checkpoint_branches, checkpoint_data, load_model
+from models.restore import checkpoint_data, load_model
 from private_inference.costs.emulate import HOSTS, EmulatedLink
 from private_inference.costs.link import Network, estimate
 from private_inference.engine.cost import Costs
@@ -53,7 +54,7 @@ class Subject:
 def load_subject(path: Path, branch: int, *, fused: bool, save_dir: str) -> Subject:
     """Raises UserError for a file that is no checkpoint of ours, and for a branch that it lacks or never trained."""
     model, checkpoint = load_model(path)
-    trained = checkpoint_branches(checkpoint)
+    trained = checkpoint.trained_branches
     if branch not in trained:
         raise UserError(f"--branch {branch}: {path} trained the branches {', '.join(map(str, trained))}")
     program = build_program(model, branch)
@@ -62,10 +63,10 @@ def load_subject(path: Path, branch: int, *, fused: bool, save_dir: str) -> Subj
     kept, total = relu_totals(model)
     data = checkpoint_data(checkpoint, path, remedy="one of the training scripts' files does")
     about = {
-        "model": checkpoint["model"]["name"],
+        "model": checkpoint.model.name,
         "dataset": data.name,
         "branch": branch,
-        "stage": checkpoint.get("stage", 0),
+        "stage": checkpoint.stage or 0,
         "relus": {"kept": kept, "total": total},
     }
     record = {
@@ -84,18 +85,18 @@ def unmeasured(about: dict) -> dict:
     return {"file": None, "sha256": None, "label": label, **about, "fused": [], "accuracy": None, "estimates": []}
 
 
-def known_accuracy(path: Path, checkpoint: dict, branch: int, save_dir: str) -> dict | None:
+def known_accuracy(path: Path, checkpoint: Checkpoint, branch: int, save_dir: str) -> dict | None:
     """Percent through `branch`, from the evaluation of this file where there is one, else from its training run."""
     found = measurements_folder(Path(save_dir, "validation"), path) / "results.json"
-    source, accuracy = "training", checkpoint.get("metrics")
+    source, accuracy = "training", checkpoint.metrics
     if found.is_file():
         results = read_results(found)
-        if Path(results["checkpoint"]).resolve() == path.resolve():
-            source, accuracy = "validation", results["accuracy"]
+        if results.checkpoint and Path(results.checkpoint).resolve() == path.resolve():
+            source, accuracy = "validation", results.accuracy
     if not accuracy:
         return None
-    values = {metric: (accuracy.get(metric) or {}).get(str(branch)) for metric in ("CA", "NPA", "AdvA")}
-    return {"source": source, "images": accuracy["images"], **values}
+    values = {metric: accuracy.of(metric).get(str(branch)) for metric in ("CA", "NPA", "AdvA")}
+    return {"source": source, "images": accuracy.images, **values}
 
 
 def first_images(data: DatasetSpec, count: int, root: str, *, download: bool) -> tuple[np.ndarray, np.ndarray, tuple]:

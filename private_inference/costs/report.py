@@ -8,12 +8,12 @@ from typing import Any
 
 from helper.machine import this_machine, versions
 
+from formats.private_costs import SCHEMA
 from helper.files import lock_folder, replace_file, write_json
 from private_inference.costs.figure import cost_figure, layer_figure
 from private_inference.costs.sentences import sentences
 from private_inference.costs.tables import (
     FILE_NAME,
-    SCHEMA,
     comparison_table,
     costs_csv,
     layer_table,

@@ -11,13 +11,13 @@ import io
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from formats.private_costs import PrivateCosts
 from helper.text import percent, table
 from private_inference.costs.link import speed_in_words
 from private_inference.engine.cost import PARTS, Cost, Costs, StepCost
 from reporting.results import read_report
 from reporting.tables import METRICS
 
-SCHEMA = "rlnet-private-inference-1"
 FILE_NAME = "private_inference.json"
 PART_TITLES = {
     "linear": "linear layers",
@@ -38,7 +38,7 @@ Link = tuple[str, float, float]  # name, bits per second, seconds
 
 def read_costs(path: str | Path) -> dict:
     """A private_inference.json, or that of a folder. Raises UserError for one that is missing, damaged or another."""
-    return read_report(path, FILE_NAME, SCHEMA, where=f"a {FILE_NAME} or its folder", remedy="measure again")
+    return read_report(path, FILE_NAME, PrivateCosts).model_dump(mode="json", by_alias=True)
 
 
 def all_costs(results: dict) -> tuple[list[Costs], str]:

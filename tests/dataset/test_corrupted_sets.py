@@ -17,7 +17,8 @@ from helper.errors import UserError
 
 IMAGES = 4
 NAMES = list(CORRUPTIONS)
-FILES = {f"{name}.npy": "0" for name in (*NAMES, "labels")}
+NO_DIGEST = "0" * 64
+FILES = {f"{name}.npy": NO_DIGEST for name in (*NAMES, "labels")}
 
 
 def small_test_set(size: int = 32) -> ArraySource:
@@ -38,7 +39,7 @@ def save_arrays(folder: Path, severities=SEVERITIES) -> None:
 def save_manifest(folder: Path, **more) -> None:
     manifest = {"schema": "rlnet-corruptions-1", "dataset": "cifar10", "severities": list(SEVERITIES), "seed": 3}
     manifest |= {"frost": {"source": "procedural", "digest": "0"}, "files": FILES, "versions": {}}
-    manifest |= {"split": "test", "images": IMAGES, "image_size": 32, "test_set": "0"}
+    manifest |= {"split": "test", "images": IMAGES, "image_size": 32, "test_set": NO_DIGEST}
     (folder / "manifest.json").write_text(json.dumps(manifest | more))
 
 
@@ -72,11 +73,11 @@ def test_generated_arrays_say_so_and_may_have_fewer_severities(tmp_path):
     assert (found.provenance.seed, found.provenance.frost) == (3, "procedural")
     with pytest.raises(UserError, match="has severities 2, 4, not 3; choose --severities"):
         open_arrays(folder, severities=[3, 4])
-    save_manifest(folder, severities=[2, 4], files={**FILES, "snow.npy": "other bytes"})
+    save_manifest(folder, severities=[2, 4], files={**FILES, "snow.npy": "1" * 64})
     again = open_arrays(folder, severities=[4])
     assert again.identity("snow", 4) != found.identity("snow", 4)
     assert again.identity("fog", 4) == found.identity("fog", 4)  # and so it is not measured again
-    save_manifest(folder, severities=[2, 4], files={"labels.npy": "0"})
+    save_manifest(folder, severities=[2, 4], files={"labels.npy": NO_DIGEST})
     with pytest.raises(UserError, match=r"lacks gaussian_noise\.npy, .*; run make_corruptions\.py again"):
         open_arrays(folder, severities=[4])
 
@@ -122,7 +123,7 @@ def test_labels_of_another_length_or_set_are_refused(folder):
     ("change", "message"),
     [
         ({"dataset": "cifar100"}, "was generated from cifar100, this network classifies cifar10"),
-        ({"schema": "other"}, r"manifest\.json is no manifest of make_corruptions\.py"),
+        ({"schema": "other"}, r"manifest\.json: not a manifest of make_corruptions\.py"),
     ],
 )
 def test_a_manifest_of_something_else_is_refused(change, message, folder):

@@ -13,8 +13,9 @@ from dataset import dataset_spec, load_dataset
 from dataset.corrupted_sets import GeneratedSet
 from dataset.corruptions.frost import load_frost
 from dataset.folder import measure
+from formats.checkpoint import Description, ModelRecord
 from helper.errors import UserError
-from models.restore import KEPT_DATA, checkpoint_data
+from models.restore import checkpoint_data
 
 
 @pytest.fixture
@@ -58,7 +59,8 @@ def test_normalisation_is_that_of_the_training_images(tmp_path):
 
 def test_a_checkpoint_keeps_what_was_measured_wherever_the_folder_goes(pets, tmp_path):
     spec = dataset_spec(f"folder:{pets}")
-    checkpoint = {"dataset": spec.name, KEPT_DATA: dict(spec.kept)}
+    model = ModelRecord(name="resnet8", num_classes=spec.num_classes, image_size=spec.image_size)
+    checkpoint = Description(model=model, dataset=spec.name, data_set=spec.kept)
     save_image(pets / "train/cat/large.png", (400, 400), 255)
     measure.cache_clear()
     assert dataset_spec(f"folder:{pets}").mean != spec.mean
@@ -88,7 +90,7 @@ def test_val_stands_in_for_test_and_a_client_needs_no_training_images(pets):
     assert len(load(dataset_spec(f"folder:{pets}"), train=False)) == 4
     (pets / "train").rename(pets / "training")
     measure.cache_clear()
-    assert dataset_spec(f"folder:{pets}").kept["classes"] == ["cat", "dog"]
+    assert dataset_spec(f"folder:{pets}").kept.classes == ("cat", "dog")
 
 
 def test_images_are_cut_before_they_are_corrupted(pets):

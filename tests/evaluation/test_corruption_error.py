@@ -5,26 +5,30 @@ from __future__ import annotations
 import copy
 
 import pytest
+from support.result_examples import results_of
 
 from evaluation.corruption_error import baseline_warnings, check_baseline, corruption_errors, quotients
+from formats.measured import Origin
+from formats.results import Results
 from helper.errors import UserError
 
-BASELINE = {
-    "dataset": "cifar10",
-    "accuracy": {
-        "images": 100,
-        "CA": {"0": 90.0, "1": 80.0},
-        "corruptions": {"0": {"fog": [80.0, 60.0], "snow": [70.0, 50.0]}, "1": {"fog": [1.0, 1.0], "snow": [1.0, 1.0]}},
-        "severities": [1, 5],
-    },
-    "corrupted_images": {"origin": "generated", "folder": "a", "seed": 0, "frost": "photographs"},
+ACCURACY = {
+    "images": 100,
+    "CA": {"0": 90.0, "1": 80.0},
+    "corruptions": {"0": {"fog": [80.0, 60.0], "snow": [70.0, 50.0]}, "1": {"fog": [1.0, 1.0], "snow": [1.0, 1.0]}},
+    "severities": [1, 5],
 }
+ORIGIN = Origin(origin="generated", folder="a", seed=0, frost="photographs")
+
+
+def baseline(accuracy: dict = ACCURACY) -> Results:
+    return results_of(dataset="cifar10", accuracy=accuracy, corrupted_images=ORIGIN)
 
 
 def test_by_hand():
     accuracy = {"CA": {"0": 95.0, "1": 70.0}, "corruptions": {"0": {"fog": [90.0, 65.0], "snow": [80.0, 80.0]}}}
     accuracy["corruptions"]["1"] = {"fog": [70.0, 40.0], "snow": [60.0, 40.0]}
-    found, sentences = quotients(accuracy, BASELINE["accuracy"])
+    found, sentences = quotients(accuracy, baseline().accuracy)
     assert sentences == []
     # The baseline's clean branch: errors fog 20 + 40, snow 30 + 50; above its clean error of 10: 10 + 30, 20 + 40.
     assert found["mCE"]["0"] == pytest.approx(100 * ((10 + 35) / 60 + (20 + 20) / 80) / 2)
@@ -34,20 +38,20 @@ def test_by_hand():
 
 
 def test_the_baseline_against_itself_is_100():
-    found, _ = quotients(BASELINE["accuracy"], BASELINE["accuracy"])
+    found, _ = quotients(ACCURACY, baseline().accuracy)
     assert found["mCE"]["0"] == found["relative_mCE"]["0"] == 100
 
 
 def test_a_corruption_that_does_not_hurt_the_baseline_leaves_no_quotient():
-    baseline = copy.deepcopy(BASELINE)
-    baseline["accuracy"]["corruptions"]["0"]["fog"] = [95.0, 88.0]
-    found, sentences = quotients(BASELINE["accuracy"], baseline["accuracy"])
+    accuracy = copy.deepcopy(ACCURACY)
+    accuracy["corruptions"]["0"]["fog"] = [95.0, 88.0]
+    found, sentences = quotients(ACCURACY, baseline(accuracy).accuracy)
     assert list(found) == ["mCE"]
     assert sentences == ["no relative_mCE: fog costs the baseline nothing"]
 
 
 def test_a_part_of_the_benchmark_has_none():
-    found, (sentence,) = corruption_errors(BASELINE["accuracy"], BASELINE)
+    found, (sentence,) = corruption_errors(ACCURACY, baseline())
     assert not found
     assert "all 15 corruptions" in sentence
 
@@ -61,24 +65,19 @@ def test_a_part_of_the_benchmark_has_none():
     ],
 )
 def test_a_baseline_of_something_else_is_refused(dataset, names, severities, message):
-    check_baseline(BASELINE, "b.json", "cifar10", ["fog", "snow"], [1, 5])
+    check_baseline(baseline(), "b.json", "cifar10", ["fog", "snow"], [1, 5])
     with pytest.raises(UserError, match=message):
-        check_baseline(BASELINE, "b.json", dataset, names, severities)
-    without = copy.deepcopy(BASELINE)
-    del without["accuracy"]["corruptions"]
+        check_baseline(baseline(), "b.json", dataset, names, severities)
+    without = baseline({"images": 100, "CA": {"0": 90.0, "1": 80.0}})
     with pytest.raises(UserError, match=r"b\.json has no corruption table"):
         check_baseline(without, "b.json", "cifar10", ["fog", "snow"], [1, 5])
 
 
 def test_what_is_not_quite_comparable_is_told():
-    ours = copy.deepcopy(BASELINE)
-    assert baseline_warnings(ours, BASELINE) == []
-    ours["corrupted_images"] |= {"origin": "generated on the fly", "folder": None}  # the same bytes
-    assert baseline_warnings(ours, BASELINE) == []
-    ours["corrupted_images"]["frost"] = "procedural"
-    ours["accuracy"]["images"] = 50
-    first, second = baseline_warnings(ours, BASELINE)
+    assert baseline_warnings(100, ORIGIN, baseline()) == []
+    same_bytes = Origin(origin="generated on the fly", seed=0, frost="photographs")
+    assert baseline_warnings(100, same_bytes, baseline()) == []
+    first, second = baseline_warnings(50, same_bytes.model_copy(update={"frost": "procedural"}), baseline())
     assert "frost procedural" in first
     assert "100 images, this network on 50" in second
-    ours["corrupted_images"] = {"origin": "published", "folder": "a", "seed": None, "frost": None}
-    assert "(published, in a)" in baseline_warnings(ours, BASELINE)[0]
+    assert "(published, in a)" in baseline_warnings(100, Origin(origin="published", folder="a"), baseline())[0]

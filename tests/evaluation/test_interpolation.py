@@ -17,6 +17,7 @@ from evaluation.interpolation import (
     score,
     single_checkpoint,
 )
+from formats.checkpoint import FORMAT, VERSION, Checkpoint
 from helper.errors import UserError
 from masks.counting import masks_of
 from masks.selection import set_random_masks
@@ -88,25 +89,31 @@ def test_the_weight_decides_and_of_equal_scores_the_smaller_t():
     assert even_grid(11) == [0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1]
 
 
+def checkpoint_of(branches: int, **more) -> Checkpoint:
+    model = {"name": "Customresnet8", "num_classes": 10, "image_size": 32, "branches": branches}
+    return Checkpoint(format=FORMAT, version=VERSION, model=model, state_dict={}, **more)
+
+
 def test_there_must_be_two_trained_branches():
     with pytest.raises(UserError, match=r"s\.pth has one batch-norm branch"):
-        check_branches({"model": {"branches": 1}}, "s.pth")
+        check_branches(checkpoint_of(1), "s.pth")
     for branches, trained, missing in ((2, [0], 1), (3, [0, 1], 2), (2, [1], 0)):
         with pytest.raises(UserError, match=rf"s\.pth never trained its branch {missing}"):
-            check_branches({"model": {"branches": branches}, "trained_branches": trained}, "s.pth")
-    check_branches({"model": {"branches": 3}, "trained_branches": [0, 2]}, "s.pth")
+            check_branches(checkpoint_of(branches, trained_branches=trained), "s.pth")
+    check_branches(checkpoint_of(3, trained_branches=[0, 2]), "s.pth")
 
 
 def test_a_checkpoint_keeps_what_the_network_is_and_drops_the_run(network):
     model = network(branches=2)
-    source = {"model": {"name": "Customresnet8"}, "dataset": "digits", "stage": 1, "budget": {"label": "relu1k"}}
-    source |= {"tag": "rslad", "teacher": "resnet8", "trained_branches": [0, 1], "optimizer": {}, "progress": {}}
+    identity = {"dataset": "digits", "stage": 1, "budget": {"label": "relu1k", "layers": [1]}, "teacher": "resnet8"}
+    identity |= {"tag": "rslad", "trained_branches": [0, 1], "optimizer": {}, "progress": {}}
+    source = checkpoint_of(2, **identity)
     found = single_checkpoint(interpolate(model, 0.5), source, {"t": 0.5})
-    assert found["model"]["branches"] == 1
-    assert found["trained_branches"] == [0]
-    assert found["interpolation"] == {"t": 0.5}
-    assert all(found[key] == source[key] for key in ("dataset", "stage", "budget", "tag", "teacher"))
-    assert not {"optimizer", "progress"} & set(found)
+    assert found.model.branches == 1
+    assert found.trained_branches == (0,)
+    assert found.interpolation.t == 0.5
+    assert all(getattr(found, key) == getattr(source, key) for key in ("dataset", "stage", "budget", "tag", "teacher"))
+    assert not {"optimizer", "progress"} & found.model_fields_set
 
 
 def found_of(**more) -> dict:

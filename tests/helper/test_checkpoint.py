@@ -8,6 +8,7 @@ import pickle
 import pytest
 import torch
 
+from formats.checkpoint import Checkpoint
 from helper.checkpoint import read_checkpoint, save_checkpoint
 from helper.errors import UserError
 from masks.counting import masks_of
@@ -28,7 +29,7 @@ def saved(network, tmp_path):
     model = network(branches=2)
     set_random_masks(model, [50] * len(relu_sites(model)), seed=0)
     path = tmp_path / "model.pth"
-    save_checkpoint(path, {**describe_model("Customresnet8", model), "dataset": "digits", "epoch": 3})
+    save_checkpoint(path, Checkpoint(**describe_model("Customresnet8", model), dataset="digits", epoch=3))
     return model, path
 
 
@@ -36,7 +37,7 @@ def test_a_checkpoint_is_all_that_it_takes(saved):
     model, path = saved
     torch.load(path, weights_only=True)
     loaded, checkpoint = load_model(path)
-    assert checkpoint["model"]["name"] == "Customresnet8"
+    assert checkpoint.model.name == "Customresnet8"
     assert all(torch.equal(mask, masks_of(model)[name]) for name, mask in masks_of(loaded).items())
     x = torch.rand(2, 3, 32, 32)
     for branch in (0, 1):
@@ -81,7 +82,7 @@ def test_code_in_a_file_is_not_run(plain_pickle, tmp_path):
 
 def test_a_newer_version_is_refused(saved):
     path = saved[1]
-    save_checkpoint(path, {**torch.load(path, weights_only=True), "version": 99})
+    torch.save({**torch.load(path, weights_only=True), "version": 99}, path)
     with pytest.raises(UserError, match="version 99"):
         read_checkpoint(path)
 
@@ -90,7 +91,7 @@ def test_weights_that_do_not_fit_are_refused(saved):
     path = saved[1]
     content = torch.load(path, weights_only=True)
     content["state_dict"].pop("fc.weight")
-    save_checkpoint(path, content)
+    torch.save(content, path)
     with pytest.raises(UserError, match=r"fc\.weight"):
         load_model(path)
 
@@ -104,7 +105,7 @@ def test_a_failed_write_loses_nothing(saved, monkeypatch):
 
     monkeypatch.setattr(os, "fsync", full_disk)
     with pytest.raises(UserError, match=r"No space left on device; what was there before is intact"):
-        save_checkpoint(path, {})
+        save_checkpoint(path, read_checkpoint(path))
     assert path.read_bytes() == before
     assert os.listdir(path.parent) == [path.name]
 
@@ -116,7 +117,7 @@ def test_torchvision_weights_are_a_teacher(tmp_path):
     torch.save(theirs.state_dict(), tmp_path / "r18.pth")
     spec = build_model("ResNet18", num_classes=10, image_size=224).spec
     teacher, checkpoint = load_teacher(tmp_path / "r18.pth", spec, "CustomResNet18")
-    assert checkpoint["model"]["name"] == "ResNet18"
+    assert checkpoint.model.name == "ResNet18"
     x = torch.rand(1, 3, 224, 224)
     torch.testing.assert_close(teacher.eval()(x), theirs.eval()(x), rtol=1e-4, atol=1e-4)
     with pytest.raises(UserError, match="bare state dict, which only --path_t takes"):

@@ -5,18 +5,27 @@ from __future__ import annotations
 import json
 
 import pytest
+from support.result_examples import epoch_of, record_of
 
-from helper.run_folder import LOG_SCHEMA, default_folder, find_by_long_name, read_log, short_name
+from helper.errors import UserError
+from helper.run_folder import default_folder, find_by_long_name, read_log, short_name
 
 LONG = "S:CustomResNet18_T1:ResNet18_cifar10_relu82k_augmix_rslad+ce_kdT4.0_2BN_batch128"
 READABLE = "CustomResNet18_cifar10_relu82k"
 
 
 def test_a_log_is_in_per_cent_whoever_wrote_its_lines(tmp_path):
-    earlier = {"epoch": 1, "loss": 0.5, "accuracy_adv": 0.25, "mask_distance": 0.125, "TA": {"0": 80.0}}
-    later = {"schema": LOG_SCHEMA, "epoch": 2, "loss": 0.5, "accuracy_adv": 0.5, "TA": {"0": 81.0}}
+    earlier, later = record_of(1, accuracy_adv=0.25, mask_distance=0.125), record_of(2, accuracy_adv=50.0)
+    del earlier["schema"]
+    earlier["accuracy_clean"] = 0.9
     (tmp_path / "log.jsonl").write_text("".join(json.dumps(record) + "\n" for record in (earlier, later)))
-    assert read_log(tmp_path) == [earlier | {"accuracy_adv": 25.0, "mask_distance": 12.5}, later]
+    assert read_log(tmp_path) == [epoch_of(1, accuracy_adv=25.0, mask_distance=12.5), epoch_of(2, accuracy_adv=50.0)]
+
+
+def test_a_line_that_is_no_epoch_is_named(tmp_path):
+    (tmp_path / "log.jsonl").write_text(json.dumps(record_of(1)) + "\n" + json.dumps(record_of(2, loss="low")) + "\n")
+    with pytest.raises(UserError, match=r"log\.jsonl, line 2: not .* loss is 'low'; it should be a valid number"):
+        read_log(tmp_path)
 
 
 @pytest.mark.parametrize("name", ["ResNet18_cifar10_augmix_pgd_2BN_batch128", "a" * 40])

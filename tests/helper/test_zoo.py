@@ -34,15 +34,15 @@ ROOT = Path(__file__).parents[2]
 
 def test_every_network_is_the_one_that_the_index_describes():
     for entry in read_index():
-        model, checkpoint = load_model(f"zoo:{entry['name']}")
-        assert relu_totals(model) == (entry["relus"], entry["total"])
-        assert checkpoint["model"]["name"] == entry["model"]
-        assert entry["teacher"] is None or entry_of(entry["teacher"])["stage"] == 0
+        model, checkpoint = load_model(f"zoo:{entry.name}")
+        assert relu_totals(model) == (entry.relus, entry.total)
+        assert checkpoint.model.name == entry.model
+        assert entry.teacher is None or entry_of(entry.teacher).stage == 0
 
 
 def test_the_zoo_stays_small_and_has_nothing_else():
     files = {path.name: path.stat().st_size for path in zoo_folder().iterdir()}
-    assert set(files) == {"index.json", *(entry["file"] for entry in read_index())}
+    assert set(files) == {"index.json", *(entry.file for entry in read_index())}
     assert sum(files.values()) < 20e6
     assert max(files.values()) <= 2 * 2**20
 
@@ -65,8 +65,8 @@ def test_a_short_name_stands_for_the_file(zoo):
     assert zoo_file("teacher") == file
     named, straight = load_model("zoo:teacher"), load_model(file)
     assert all(torch.equal(a, b) for a, b in zip(named[0].parameters(), straight[0].parameters(), strict=True))
-    assert read_checkpoint("zoo:teacher")["dataset"] == "digits"
-    assert load_teacher("zoo:teacher", named[0].spec, "Customresnet8")[1]["model"]["name"] == "resnet8"
+    assert read_checkpoint("zoo:teacher").dataset == "digits"
+    assert load_teacher("zoo:teacher", named[0].spec, "Customresnet8")[1].model.name == "resnet8"
     assert export_model.parse_args(["zoo:teacher", "--format", "npz", "--out", "x"]).checkpoint == file
     assert checkpoint_name(file) == "zoo_teacher"
 
@@ -146,7 +146,7 @@ def test_a_network_made_of_one_of_the_zoo_is_written_elsewhere(zoo, tmp_path):
     assert sorted(zoo_folder().iterdir()) == before
     (file,) = tmp_path.glob("interpolation/*/student_t0.5.pth")
     add_to_zoo(f"{file} --name single")
-    assert entry_of("single")["interpolation"]["t"] == 0.5
+    assert entry_of("single").interpolation.t == 0.5
     assert "between its branches at t = 0.5" in page_path().read_text()
 
 

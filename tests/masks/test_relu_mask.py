@@ -110,7 +110,7 @@ def test_wrong_budgets_are_refused_by_name(model_of):
 
 def test_a_foreign_yaml_file_is_refused(tmp_path):
     (tmp_path / "x.yaml").write_text("fractions: none\n")
-    with pytest.raises(UserError, match="not a budget file"):
+    with pytest.raises(UserError, match=r"x\.yaml: not a budget file, or a damaged one: it lacks label"):
         load_budget(str(tmp_path / "x.yaml"))
 
 

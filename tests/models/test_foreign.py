@@ -127,8 +127,8 @@ def test_logits_equal_those_of_a_layout_for_cifar(kind: type[nn.Module], name: s
     randomise_norms(theirs)
     path = saved(tmp_path, {"state_dict": {f"module.{key}": value for key, value in theirs.state_dict().items()}})
     teacher, checkpoint = load_teacher(path, SPEC, name, RAW)
-    assert checkpoint["model"]["name"] == name
-    assert checkpoint["model"]["mean"] == (0, 0, 0)
+    assert checkpoint.model.name == name
+    assert checkpoint.model.mean == (0, 0, 0)
     same_logits(teacher, theirs, 32, normalise=False)
     with pytest.raises(UserError, match="nothing in it says what images it takes; add --teacher_images raw"):
         load_teacher(path, SPEC, name)

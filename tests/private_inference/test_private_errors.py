@@ -17,6 +17,7 @@ import torch
 from support.running import ROOT
 from support.secure_runs import BRANCH, Files, needs_engine
 
+from formats.checkpoint import Checkpoint
 from helper.checkpoint import save_checkpoint
 from helper.errors import UserError
 from measure_private_inference import main, parse_args
@@ -95,7 +96,7 @@ def test_options_that_cannot_be_are_one_line(refused, files, options: str, compl
 def test_foreign_files_are_one_line(refused, files, tmp_path) -> None:
     torch.save({"weight": torch.ones(3)}, tmp_path / "state.pth")
     (tmp_path / "text.pth").write_text("no checkpoint")
-    save_checkpoint(tmp_path / "bare.pth", describe_model("resnet8", files.models["masked"]))
+    save_checkpoint(tmp_path / "bare.pth", Checkpoint(**describe_model("resnet8", files.models["masked"])))
     assert "bare.pth does not name its data set; one of" in refused(f"--path {tmp_path / 'bare.pth'}")
     assert "no checkpoint of this project" in refused(f"--path {tmp_path / 'state.pth'}")
     assert "not a checkpoint, or a damaged one" in refused(f"--path {tmp_path / 'text.pth'}")

@@ -14,13 +14,14 @@ from support.secure_runs import BRANCH, EMPTY
 
 import measure_private_inference
 from benchmarks import fit_private_inference
+from formats.constants import Machine
+from formats.private_costs import SCHEMA
 from helper.errors import UserError
 from masks.counting import relu_counts
 from models import build_model
 from private_inference.costs.estimate import FREE, load_constants, rough_costs, rough_seconds
 from private_inference.costs.link import Network
 from private_inference.costs.measurement import load_subject
-from private_inference.costs.tables import SCHEMA
 from private_inference.engine.cost import Costs
 from private_inference.engine.protocols import PROTOCOLS, SET_UPS, EngineSettings, settle_set_up
 from private_inference.program.comparison import with_bits
@@ -121,18 +122,18 @@ def fit(folder: Path, *every: dict) -> dict:
 
 def test_constants_are_found_again(files, tmp_path, capsys) -> None:
     found = fit(tmp_path, measured_with(CONSTANTS, files["full"]), measured_with(CONSTANTS, files["masked"]))
-    assert found["machine"] == MACHINE
+    assert found.machine == Machine(**MACHINE)
     assert "1.000" in capsys.readouterr().out  # estimated over measured
     for path in (files["full"], files["masked"]):
         program = program_of(path)
         for mine, true in zip(
-            rough_costs(program, found["protocols"]["semi2k"], SETTINGS).steps,
+            rough_costs(program, found.protocols["semi2k"], SETTINGS).steps,
             rough_costs(program, CONSTANTS, SETTINGS).steps,
             strict=True,
         ):
             assert mine.cold.values() == pytest.approx(true.cold.values(), rel=1e-3), mine.layer
     # Rounding of the fit is no constant.
-    given = [constant for group in found["protocols"]["semi2k"].values() for per in group.values() for constant in per]
+    given = [constant for group in found.protocols["semi2k"].values() for per in group.values() for constant in per]
     assert len(given) <= sum(len(per) for group in CONSTANTS.values() for per in group.values())
 
 
@@ -161,7 +162,7 @@ def test_our_constants_know_every_step_of_every_family(name: str) -> None:
     program = build_program(build_model(name, num_classes=10, image_size=32).eval(), 0)
     for protocol, bits in product(PROTOCOLS, (32, 64)):
         compared = with_bits(program, bits, dict.fromkeys([step.output for step in program.steps], 0.0))
-        constants = load_constants()["protocols"][protocol]
+        constants = load_constants().protocols[protocol]
         costs = rough_costs(compared, constants, EngineSettings(protocol, set_up=settle_set_up(protocol, "emp")))
         free = [
             step.layer for step in costs.steps if not step.cold.seconds and step.kind not in (*FREE, "correlations")
@@ -170,7 +171,7 @@ def test_our_constants_know_every_step_of_every_family(name: str) -> None:
 
 
 def test_our_constants_are_constants() -> None:
-    protocols = load_constants()["protocols"]
+    protocols = load_constants().protocols
     assert protocols.keys() == PROTOCOLS.keys()
     for groups in protocols.values():
         for group, costs in groups.items():
@@ -187,7 +188,7 @@ def test_a_damaged_file_of_constants_is_one_line(tmp_path, content: str | None) 
     path = tmp_path / "constants.yaml"
     if content:
         path.write_text(content)
-    with pytest.raises(UserError, match=r"not? constants of private inference.*fit_private_inference.py writes them"):
+    with pytest.raises(UserError, match=r"(no|not) a file of constants of private inference"):
         load_constants(path)
 
 

@@ -9,6 +9,7 @@ import matplotlib
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
+from support.result_examples import epoch_of, results_of
 
 from helper.errors import UserError
 from reporting import figure_style
@@ -25,34 +26,6 @@ from reporting.figures import (
     training_curves,
 )
 
-NAMES = ("gaussian_noise", "zoom_blur", "frost", "jpeg_compression")
-
-
-def results_of(kept: int = 60, branches: tuple[int, ...] = (0, 1), corruptions: bool = True, layers: int = 3) -> dict:
-    """A results file of which no two accuracies are alike."""
-    accuracy = {"images": 100, "CA": {str(b): 90.0 - b for b in branches}, "AdvA": {}}
-    if corruptions:
-        accuracy["corruptions"] = {
-            str(b): {name: [80.5 - 10 * n - s - b / 4 for s in range(5)] for n, name in enumerate(NAMES)}
-            for b in branches
-        }
-    return {
-        "model": "resnet8",
-        "branches": len(branches),
-        "accuracy": accuracy,
-        "oracle": {"CA": 90.0},
-        "relus": {
-            "kept": kept * layers,
-            "total": 100 * layers,
-            "layers": [{"layer": f"layer{n}.relu", "total": 100, "kept": kept} for n in range(layers)],
-        },
-    }
-
-
-def record_of(epoch: int, **more) -> dict:
-    losses = {"loss": 1 / epoch, "ce_clean": 0.5 / epoch, "accuracy_clean": 90.0, "learning_rate": 0.1}
-    return {"epoch": epoch, **losses, "TA": {"0": 80.0}, "ATA": {}, **more}
-
 
 def words(figure: Figure) -> list[str]:
     """Every text of a figure, ticks and legends too."""
@@ -61,10 +34,9 @@ def words(figure: Figure) -> list[str]:
 
 
 def test_the_heat_map_carries_the_numbers_of_the_table():
-    results = results_of()
-    results["corrupted_images"] = {"origin": "generated", "frost": "procedural"}
+    results = results_of(corrupted_images={"origin": "generated", "frost": "procedural"})
     found = words(corruption_heatmap(results, "1"))
-    rows = results["accuracy"]["corruptions"]["1"]
+    rows = results.accuracy.corruptions["1"]
     for row in rows.values():
         assert all(f"{value:.1f}" in found for value in (*row, mean(row)))
     assert f"{mean(map(mean, rows.values())):.1f}" in found
@@ -75,10 +47,10 @@ def test_the_heat_map_carries_the_numbers_of_the_table():
 def test_what_the_benchmark_does_not_have_stays_out_of_its_mean():
     results = results_of(branches=(0,))
     before = accuracy_against_severity([results]).axes[0].lines[0].get_ydata()
-    results["accuracy"]["corruptions"]["0"]["spatter"] = [0.0] * 5
+    results.accuracy.corruptions["0"]["spatter"] = [0.0] * 5
     after = accuracy_against_severity([results]).axes[0].lines[0].get_ydata()
     assert list(before) == list(after)
-    results["accuracy"]["corruptions"]["0"] |= dict.fromkeys(("speckle_noise", "saturate"), [0.0] * 5)
+    results.accuracy.corruptions["0"] |= dict.fromkeys(("speckle_noise", "saturate"), [0.0] * 5)
     assert "Extra" in words(corruption_heatmap(results, 0))
 
 
@@ -97,15 +69,15 @@ def test_bars_add_up_to_the_layers(layers: int):
 
 
 def test_run_figures_are_those_that_the_data_allow():
-    everything = run_figures(results_of(), [record_of(1)])
+    everything = run_figures(results_of(), [epoch_of(1)])
     heat_maps = {"corruption_heatmap_branch0", "corruption_heatmap_branch1"}
     assert everything.keys() == heat_maps | {"severity", "relus_per_layer", "training_curves"}
     assert run_figures(results_of(corruptions=False), []).keys() == {"relus_per_layer"}
 
 
 def test_training_curves_of_one_epoch_and_of_a_mask_that_came_to_rest():
-    assert len(training_curves([record_of(1)]).axes) == 4
-    records = [record_of(n, at_aug=1e-4, **({"mask_distance": 20.0} if n < 3 else {})) for n in range(1, 31)]
+    assert len(training_curves([epoch_of(1)]).axes) == 4
+    records = [epoch_of(n, at_aug=1e-4, **({"mask_distance": 20.0} if n < 3 else {})) for n in range(1, 31)]
     losses, attention, *_, moved = training_curves(records).axes
     assert list(moved.lines[0].get_ydata()) == [20.0, 20.0]
     assert [line.get_label() for line in attention.lines] == ["attention, AugMix"]
@@ -121,7 +93,7 @@ def test_groups_of_a_single_row_have_no_name_beside_it():
 def test_averaged_weights_have_curves_of_their_own():
     raw = {"TA": {"0": 80.0, "1": 70.0}, "ATA": {"1": 40.0}}
     averaged = {"TA_ema": {"0": 82.0, "1": 72.0}, "ATA_ema": {"1": 42.0}}
-    *_, tested, _ = training_curves([record_of(n, **raw, **averaged) for n in (1, 2)]).axes
+    *_, tested, _ = training_curves([epoch_of(n, **raw, **averaged) for n in (1, 2)]).axes
     assert {line.get_label(): line.get_ydata()[1] for line in tested.lines} == {
         **{"clean, branch 0": 80.0, "clean, branch 1": 70.0, "under attack, branch 1": 40.0},
         **{"clean, branch 0, averaged": 82.0, "clean, branch 1, averaged": 72.0},

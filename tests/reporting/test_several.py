@@ -16,6 +16,7 @@ from reporting.comparability import Run
 from reporting.comparison import points_of
 from reporting.page import shorten_middle
 from reporting.private_costs import estimated_costs, measured_costs, most_common_kind
+from reporting.results import read_results
 from reporting.seeds import by_configuration
 
 
@@ -43,7 +44,7 @@ def trained(seed: int, **options: object) -> list[dict]:
 
 def run_of(number: int, tmp_path: Path, **changes: object) -> Run:
     folder = write_run(tmp_path / str(number), **changes)
-    return Run(number, str(number), folder, json.loads((folder / "results.json").read_text()), [])
+    return Run(number, str(number), folder, read_results(folder), [])
 
 
 def test_runs_are_seeds_of_each_other_where_nothing_else_differs(tmp_path):
@@ -120,8 +121,7 @@ def test_a_page_of_private_costs_alone_and_beside_the_run_of_the_same_weights(tm
     run = write_run(tmp_path / "run", checkpoint="student.pth", checkpoint_sha256="ab" * 32)
     together = build(tmp_path / "report.html", run, tmp_path / "estimate")
     assert "against the seconds of private inference of an image" in together
-    found = json.loads((run / "results.json").read_text())
-    points, kind = points_of([Run(1, "run", run, found, [])], list(estimated_costs(ESTIMATE)))
+    points, kind = points_of([Run(1, "run", run, read_results(run), [])], list(estimated_costs(ESTIMATE)))
     assert ([point.seconds for point in points], kind) == ([12.5], ("cheetah", "wan", "estimated"))
 
 

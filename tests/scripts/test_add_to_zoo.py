@@ -9,17 +9,19 @@ from pathlib import Path
 import pytest
 import torch
 from support.cost_examples import measured_of, resnet20_costs, results_of
+from support.result_examples import content_of
 from support.running import run
 from support.zoos import add_to_zoo, save_digits_network
 
 import add_to_zoo as script
 import validate_common_corruptions as validate
+from formats.results import Results
+from formats.zoo import PrivateCost
 from helper.errors import UserError
 from helper.files import file_digest, write_json
 from helper.run_folder import FREE_OPTIONS, plain_arguments
 from helper.zoo import entry_of, read_index
 from models.restore import load_model
-from reporting.results import SCHEMA
 from reporting.zoo_entry import ZOO_METRICS, command_of, without_folders
 from reporting.zoo_page import page_path, zoo_page
 
@@ -36,7 +38,7 @@ def evaluation(path: Path, of: Path, images: int = 100, **changes) -> Path:
     """results.json of an evaluation, as far as the zoo reads it."""
     pgd = {"name": "pgd", "eps": 8 / 255, "step_size": 2 / 255, "steps": 20, "restarts": 1}
     accuracy = {"images": images, "CA": {"0": 80.126, "1": 60.0}, "attacks": {"pgd": {"0": 1.0, "1": 35.0}}}
-    results = {"schema": SCHEMA, "script": "validate_common_corruptions.py", "checkpoint": str(of)}
+    results = content_of() | {"script": "validate_common_corruptions.py", "checkpoint": str(of)}
     results |= {"checkpoint_sha256": file_digest(of), "measured_on": "test", "accuracy": accuracy, "attack": pgd}
     results |= {"warnings": [], "args": {"eps": 8 / 255}, "corrupted_images": None}
     write_json(path, results | changes)
@@ -46,7 +48,7 @@ def evaluation(path: Path, of: Path, images: int = 100, **changes) -> Path:
 def training(path: Path, of: Path, **changes) -> Path:
     """results.json of the run that trained the checkpoint."""
     args = torch.load(of, weights_only=True)["args"]
-    results = {"schema": SCHEMA, "script": "train_student_stage2_multigpu.py", "args": args, "epochs": 4}
+    results = content_of() | {"script": "train_student_stage2_multigpu.py", "args": args, "epochs": 4}
     results |= {"wall_time_s": 1800.0, "accuracy": {"images": 9, "CA": {"0": 80.0, "1": 60.0}}}
     write_json(path, results | changes)
     return path
@@ -72,15 +74,15 @@ def test_a_trained_and_measured_network_is_taken_whole(empty_zoo, tmp_path):
     add_to_zoo(f"{file} --name teacher {found}")
     entry = entry_of("teacher")
     results = json.loads((tmp_path / "save/validation/evaluated/results.json").read_text())
-    assert entry["accuracy"]["0"]["CA"] == round(results["accuracy"]["CA"]["0"], 2)
-    assert entry["accuracy"]["0"]["AutoAttack"] is None
-    assert entry["images"] == {"CA": 16, "AdvA": 16}
-    assert entry["attacks"]["AdvA"]["steps"] == 2
-    assert (entry["kind"], entry["epochs"], entry["seed"], entry["stage"]) == ("averaged", 1, 0, 0)
-    assert entry["private"] is None
+    assert round(results["accuracy"]["CA"]["0"], 2) == entry.accuracy["0"].CA
+    assert entry.accuracy["0"].AutoAttack is None
+    assert entry.images == {"CA": 16, "AdvA": 16}
+    assert entry.attacks["AdvA"].steps == 2
+    assert (entry.kind, entry.epochs, entry.seed, entry.stage) == ("averaged", 1, 0, 0)
+    assert entry.private is None
     # Again, from the zoo's own file, it is the same network.
     add_to_zoo(f"zoo:teacher --name teacher --replace --training {tmp_path}/save/models/run")
-    assert entry_of("teacher")["sha256"] == entry["sha256"]
+    assert entry_of("teacher").sha256 == entry.sha256
     assert len(read_index()) == 1
     with pytest.raises(UserError, match=r"resnet8_last\.pth holds the state of a training run"):
         add_to_zoo(f"{tmp_path}/save/models/run/resnet8_last.pth --name last")
@@ -91,7 +93,11 @@ def test_a_trained_and_measured_network_is_taken_whole(empty_zoo, tmp_path):
 def test_figures_of_several_evaluations_come_together(empty_zoo, student, tmp_path):
     add_to_zoo(f"{save_digits_network(tmp_path / 'teacher.pth')} --name teacher")
     many = evaluation(tmp_path / "many.json", student, images=10_000)
-    strong = {"images": 512, "CA": {"0": 1.0}, "attacks": {"pgd": {"0": 1.0}, "autoattack": {"0": 0.5, "1": 30.0}}}
+    strong = {
+        "images": 512,
+        "CA": {"0": 1.0, "1": 1.0},
+        "attacks": {"pgd": {"0": 1.0}, "autoattack": {"0": 0.5, "1": 30.0}},
+    }
     few = evaluation(tmp_path / "few.json", student, accuracy=strong, warnings=["read /home/me/x: 8/255 is odd"])
     stages = [training(tmp_path / f"{name}.json", student, epochs=epochs) for name, epochs in (("a", 10), ("b", 20))]
     add_to_zoo(
@@ -99,16 +105,16 @@ def test_figures_of_several_evaluations_come_together(empty_zoo, student, tmp_pa
         f"--training {stages[0]} {stages[1]} --teacher zoo:teacher --note 'short run' --commit abc"
     )
     entry = entry_of("student")
-    assert entry["accuracy"] == {
+    assert {branch: row.as_json() for branch, row in entry.accuracy.items()} == {
         "0": {"CA": 80.13, "NPA": None, "AdvA": 1.0, "AutoAttack": 0.5},
         "1": {"CA": 60.0, "NPA": None, "AdvA": 35.0, "AutoAttack": 30.0},
     }
-    assert entry["images"] == {"CA": 10_000, "AdvA": 10_000, "AutoAttack": 512}
+    assert entry.images == {"CA": 10_000, "AdvA": 10_000, "AutoAttack": 512}
     cost = resnet20_costs(1000).total("warm")
-    assert entry["private"] == {"protocol": "semi2k", "bytes": cost.bytes, "rounds": cost.rounds}
-    assert (entry["epochs"], entry["hours"], entry["teacher"], entry["kind"]) == (30, 1.0, "teacher", "raw")
-    assert (entry["seed"], entry["select_on"], entry["commit"]) == (3, "heldout", "abc")
-    assert entry["warnings"] == ["read x: 8/255 is odd"]
+    assert entry.private == PrivateCost(protocol="semi2k", bytes=cost.bytes, rounds=cost.rounds)
+    assert (entry.epochs, entry.hours, entry.teacher, entry.kind) == (30, 1.0, "teacher", "raw")
+    assert (entry.seed, entry.select_on, entry.commit) == (3, "heldout", "abc")
+    assert entry.warnings == ("read x: 8/255 is odd",)
     page = page_path().read_text()
     assert page == zoo_page(read_index())
     (row,) = [line for line in page.splitlines() if line.startswith("| `zoo:student`")]
@@ -120,7 +126,7 @@ def test_figures_of_several_evaluations_come_together(empty_zoo, student, tmp_pa
 def test_what_nobody_measured_is_null(empty_zoo, tmp_path):
     add_to_zoo(f"{save_digits_network(tmp_path / 'x.pth')} --name x --commit c")
     entry = entry_of("x")
-    empty = {key for key, value in entry.items() if value is None}
+    empty = {key for key, value in entry.as_json().items() if value is None}
     assert empty == {
         *(
             "kind",
@@ -136,7 +142,7 @@ def test_what_nobody_measured_is_null(empty_zoo, tmp_path):
             "corrupted_images",
         )
     }
-    assert (entry["accuracy"], entry["images"], entry["warnings"]) == ({}, {}, [])
+    assert (entry.accuracy, entry.images, entry.warnings) == ({}, {}, ())
     assert "| - | - | - | - | - |" in page_path().read_text()
 
 
@@ -145,11 +151,11 @@ def test_no_path_of_the_machine_gets_into_the_zoo(empty_zoo, student, tmp_path):
     command = "python train_teacher.py --eps 8/255 --data_root /home/me/data/cifar --save_dir=~/runs/a"
     add_to_zoo(f"{student} --name a --training {results} --note 'from /home/me/x.pth'")
     add_to_zoo(f"{student} --name b --command '{command}'")
-    assert entry_of("b")["command"] == "python train_teacher.py --eps 8/255 --data_root cifar --save_dir=a"
+    assert entry_of("b").command == "python train_teacher.py --eps 8/255 --data_root cifar --save_dir=a"
     for file in (*empty_zoo.iterdir(), page_path()):
         for place in (b"/home/", str(tmp_path).encode()):
             assert place not in file.read_bytes(), file
-    args = load_model("zoo:a")[1]["args"]
+    args = load_model("zoo:a")[1].args
     assert (args["data_root"], args["learning_rate"]) == ("data", 0.1)
     assert without_folders("1/2, and/or ~30/60/90") == "1/2, and/or ~30/60/90"
 
@@ -199,8 +205,8 @@ def test_a_name_is_taken_once_and_replaced_when_asked(empty_zoo, student, tmp_pa
         add_to_zoo(f"{student} --name a --note second")
     assert (empty_zoo / "index.json").read_bytes() == before
     add_to_zoo(f"{save_digits_network(tmp_path / 'x.pth')} --name a --replace")
-    assert [(entry["name"], entry["note"]) for entry in read_index()] == [("a", None), ("b", None)]
-    assert load_model("zoo:a")[1]["model"]["name"] == "resnet8"
+    assert [(entry.name, entry.note) for entry in read_index()] == [("a", None), ("b", None)]
+    assert load_model("zoo:a")[1].model.name == "resnet8"
     for name in ("a/b", "..", "", "a|b", "a b"):
         with pytest.raises(SystemExit):
             script.parse_args([str(student), "--name", name])
@@ -231,7 +237,7 @@ def test_the_command_of_a_run_gives_its_options_again(command, zoo, monkeypatch)
     name, *words = command.split()
     parse = importlib.import_module(name).parse_args
     args = plain_arguments(vars(parse(words)))
-    found = command_of({"script": f"{name}.py", "args": args}, "teacher").split()
+    found = command_of(Results(**content_of(script=f"{name}.py", args=args)), "teacher").split()
     assert found[:2] == ["python", f"{name}.py"]
     found = [f"zoo:{word.removesuffix('.pth')}" if word == "teacher.pth" else word for word in found]
     again = plain_arguments(vars(parse(found[2:])))

@@ -23,6 +23,7 @@ from support.forked import ROOT, Forked
 from support.running import finish
 
 from dataset import dataset_spec
+from formats.checkpoint import Checkpoint
 from helper.checkpoint import save_checkpoint
 from helper.run_folder import find_by_long_name
 from masks.allocation import budget_from_fractions
@@ -76,7 +77,7 @@ def make_stand_in(path: Path, name: str, data: str, branches: int, stage: int, b
         more = {"budget": {"label": named.label, "layers": layers}, "tag": tag, "teacher": "ResNet18"}
     trained = [0, 2] if branches == 3 else list(range(branches))
     more |= {"dataset": data, "stage": stage, "trained_branches": trained}
-    save_checkpoint(path, {**describe_model(name, model), **more})
+    save_checkpoint(path, Checkpoint(**describe_model(name, model), **more))
 
 
 def make_image_folders(root: Path) -> None:

@@ -13,6 +13,7 @@ from support.networks import randomise_norms
 from support.running import fails
 
 import export_model
+from formats.checkpoint import Checkpoint
 from helper.checkpoint import save_checkpoint
 from helper.errors import UserError
 from models import build_model
@@ -40,7 +41,7 @@ def checkpoint(tmp_path):
         first.set_mask(torch.rand(first.map_shape) < 0.3)
         last.set_mask(torch.zeros(last.map_shape, dtype=torch.bool))
         path = tmp_path / f"{name}.pth"
-        save_checkpoint(path, describe_model(name, model))
+        save_checkpoint(path, Checkpoint(**describe_model(name, model)))
         return model.eval(), path
 
     return make

@@ -12,6 +12,7 @@ from support.running import fails, run
 
 import interpolate_branches as script
 from dataset import dataset_spec
+from formats.checkpoint import Checkpoint
 from helper.checkpoint import save_checkpoint
 from helper.errors import UserError
 from masks.counting import masks_of
@@ -34,7 +35,7 @@ def make_checkpoint(path: Path, name: str, branches: int, **more) -> Path:
     if name.startswith("Custom"):
         set_random_masks(model, [200] * len(relu_sites(model)), seed=0)
     more = {"dataset": "digits", "trained_branches": list(range(branches))} | more
-    save_checkpoint(path, {**describe_model(name, model), **more})
+    save_checkpoint(path, Checkpoint(**describe_model(name, model), **more))
     return path
 
 
@@ -73,10 +74,10 @@ def test_the_curve_and_the_chosen_network_are_written(student, searched):
     assert "Warning: the network was trained with --select_on test" in output
     assert {path.name for path in folder.iterdir()} == {"curve.json", "curve.png", "curve.pdf", "measurements.json"}
     model, checkpoint = load_model(single)
-    origin = checkpoint["interpolation"]
-    assert (origin["t"], origin["weight"], origin["statistics"]) == (found["t"], 0.5, "interpolated")
-    assert origin["sha256"] == found["sha256"]
-    assert checkpoint["trained_branches"] == [0]
+    origin = checkpoint.interpolation
+    assert (origin.t, origin.weight, origin.statistics) == (found["t"], 0.5, "interpolated")
+    assert origin.sha256 == found["sha256"]
+    assert checkpoint.trained_branches == (0,)
     assert all(torch.equal(mask, masks_of(model)[name]) for name, mask in masks_of(load_model(student)[0]).items())
 
 
@@ -90,7 +91,7 @@ def test_what_is_measured_is_not_measured_again(student, searched, tmp_path):
     output = run(f"{command} --resume {copy} --out {tmp_path}/single.pth")
     assert f"{len(content['cells'])} measurements of these weights are already in" in output
     assert json.loads(copy.read_text()) == content
-    assert load_model(tmp_path / "single.pth")[1]["interpolation"]["t"] == 0.5
+    assert load_model(tmp_path / "single.pth")[1].interpolation.t == 0.5
 
 
 def test_one_t_with_estimated_statistics(student, tmp_path):
@@ -101,9 +102,9 @@ def test_one_t_with_estimated_statistics(student, tmp_path):
     assert not list(folder.glob("*.png"))
     (point,) = read_curve(folder)["curve"]
     assert set(point) == {"t", "CA", "AdvA"}
-    origin = load_model(student.parent / "student_t0.3_estimated.pth")[1]["interpolation"]
-    assert origin["statistics"] == "estimated on 96 training images in batches of 48"
-    assert origin["weight"] is None
+    origin = load_model(student.parent / "student_t0.3_estimated.pth")[1].interpolation
+    assert origin.statistics == "estimated on 96 training images in batches of 48"
+    assert origin.weight is None
 
 
 def test_evaluation_export_and_stage_2_take_it(searched, tmp_path):

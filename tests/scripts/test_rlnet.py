@@ -6,6 +6,7 @@ import json
 
 import pytest
 import torch
+from support.result_examples import content_of
 from support.running import run
 from support.zoos import save_digits_network
 from torch import nn
@@ -45,16 +46,15 @@ def test_a_loaded_network_is_the_chosen_branch(student, branch):
     about = model.about
     assert (about.path, about.model, about.dataset, about.branch) == (student, "Customresnet8", "digits", branch)
     assert about.trained == (0, 1)
-    assert about.checkpoint["stage"] == checkpoint["stage"]
+    assert about.checkpoint["stage"] == checkpoint.stage
     assert "state_dict" not in about.checkpoint
 
 
-def test_the_best_branch_is_that_of_stored_results(student, monkeypatch):
+def test_the_best_branch_is_that_of_stored_results(student):
     assert rlnet.load_model(student).about.branch == 0
     accuracy = {"images": 1, "CA": {"0": 80.0, "1": 70.0}, "AdvA": {"0": 0.0, "1": 40.0}}
-    found = {"checkpoints": [{"file": "elsewhere/student.pth", "accuracy": accuracy}]}
+    found = content_of(checkpoints=[{"file": "elsewhere/student.pth", "epoch": 1, "accuracy": accuracy}])
     (student.parent / "results.json").write_text(json.dumps(found))
-    monkeypatch.setattr(rlnet, "read_results", lambda path: json.loads(path.read_text()))
     assert rlnet.load_model(student).about.branch == 1
     with pytest.raises(rlnet.UserError, match=r"branch 2: .* trained the branches 0, 1"):
         rlnet.load_model(student, branch=2)

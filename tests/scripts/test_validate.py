@@ -15,6 +15,7 @@ import torch
 from support.running import fails, run, run_two, start
 
 from dataset import dataset_spec
+from formats.checkpoint import Checkpoint
 from helper.checkpoint import save_checkpoint
 from masks.selection import set_random_masks
 from models import build_model
@@ -37,7 +38,7 @@ def checkpoint(tmp_path_factory) -> Path:
     model = build_model("Customresnet8", **vars(spec))
     set_random_masks(model, [200] * len(relu_sites(model)), seed=0)
     more = {"dataset": "digits", "stage": 2, "trained_branches": [0, 1], "args": {"select_on": "test"}}
-    save_checkpoint(path, {**describe_model("Customresnet8", model), **more})
+    save_checkpoint(path, Checkpoint(**describe_model("Customresnet8", model), **more))
     record = {"epoch": 1, "loss": 2.0, "TA": {"0": 10.0}, "ATA": {"1": 5.0}, "learning_rate": 0.1}
     (path.parent / "log.jsonl").write_text(json.dumps(record) + "\n")
     return path
@@ -181,7 +182,7 @@ def test_bad_input_is_one_line(checkpoint, evaluated, tmp_path):
 def test_a_file_made_by_hand_needs_its_data_set_said(checkpoint, tmp_path):
     bare = tmp_path / "bare.pth"
     stored = torch.load(checkpoint, weights_only=True)
-    save_checkpoint(bare, {key: stored[key] for key in ("format", "version", "model", "state_dict")})
+    torch.save({key: stored[key] for key in ("format", "version", "model", "state_dict")}, bare)
     assert "bare.pth does not name its data set; add --dataset" in fails(command(bare, tmp_path / "out"))
     run(command(bare, tmp_path / "out", "--dataset digits --attack_mode none --no_figures"))
     assert results(tmp_path / "out")["trained_branches"] == [0]

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 
-from private_inference.costs.tables import (
-    SCHEMA,
-)
+from formats.private_costs import SCHEMA
 from private_inference.engine.cost import Cost, Costs, StepCost
 
 RELU_BYTES, RELU_ROUNDS, RELUS = 144, 8, 188_416  # of a comparison, of a layer that compares, of resnet20

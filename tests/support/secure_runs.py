@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from dataset import dataset_spec
+from formats.checkpoint import Checkpoint
 from helper.checkpoint import save_checkpoint
 from models import build_model
 from models.layers import Network, relu_sites
@@ -52,7 +53,7 @@ def make_files(folder: Path) -> Files:
             for layer, site in relu_sites(model).items():
                 site.set_mask(torch.rand(site.map_shape) < (0 if layer == EMPTY else 0.1))
         more = {"dataset": "digits", "trained_branches": [0, BRANCH]}
-        save_checkpoint(folder / f"{name}.pth", {**describe_model("resnet8", model.eval()), **more})
+        save_checkpoint(folder / f"{name}.pth", Checkpoint(**describe_model("resnet8", model.eval()), **more))
         models[name] = model
     return Files(folder, models)
 

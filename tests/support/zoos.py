@@ -9,6 +9,7 @@ import torch
 
 import add_to_zoo as script
 from dataset import dataset_spec
+from formats.checkpoint import Checkpoint
 from helper.checkpoint import save_checkpoint
 from masks.selection import set_random_masks
 from models import build_model
@@ -32,5 +33,5 @@ def save_digits_network(path: Path, *, kept: int | None = None, **more) -> Path:
         set_random_masks(model, layers, seed=0)
         budget = {"label": f"relu{sum(layers)}", "layers": layers}
         identity |= {"stage": 2, "teacher": "resnet8", "budget": budget, "tag": "pgd"}
-    save_checkpoint(path, {**describe_model(name, model), **identity, **more})
+    save_checkpoint(path, Checkpoint(**describe_model(name, model), **identity, **more))
     return path

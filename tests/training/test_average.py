@@ -7,6 +7,7 @@ import copy
 import pytest
 import torch
 
+from formats.checkpoint import AverageRecord
 from masks.counting import masks_of
 from masks.selection import set_random_masks
 from models.layers import Network, relu_sites
@@ -75,7 +76,7 @@ def test_an_average_that_is_put_back_goes_on_as_it_was(network):
         whole.update()
     resumed = WeightAverage(network(branches=2, seed=9), 0.999)
     resumed.source.load_state_dict(source.state_dict())
-    resumed.load_state_dict(copy.deepcopy(whole.state_dict()))
+    resumed.restore(AverageRecord(**copy.deepcopy(whole.state_dict())), "x.pth")
     for average in (whole, resumed):
         train(average.source, 2)
         average.update()

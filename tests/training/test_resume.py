@@ -31,7 +31,7 @@ def test_a_run_that_goes_on_keeps_what_it_began_with(by_name, stored, tmp_path, 
     assert plan.images.data_on == plan.record["data_on"] == "device"
     run = RunFolder(plan.run, ALONE)
     assert run.path == tmp_path / "models/run"
-    assert run.checkpoint["epoch"] == 1
+    assert run.checkpoint.epoch == 1
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from support.plans import ROBUST, STUDENT, TEACHER, save_network
 from support.runs import ALONE, plan_of
 
 import train_teacher
+from formats.checkpoint import StudentBudget
 from helper.errors import UserError
 from helper.processes import Processes
 from models.branches import branches_of
@@ -89,8 +90,8 @@ def test_a_student_s_data_and_budget_come_from_where_it_does(stage1, stage2):
     first, second = plan_of(f"{stage1} {ROBUST}"), plan_of(f"{stage2} {ROBUST}")
     assert first.data.name == second.data.name == "digits"
     assert sum(first.distillation.budget.layers) == 9000
-    assert first.identity["budget"]["label"] == "relu9k"
-    assert second.identity["budget"] == {"label": "relu1k", "layers": [100] * 7}
+    assert first.identity["budget"].label == "relu9k"
+    assert second.identity["budget"] == StudentBudget(label="relu1k", layers=(100,) * 7)
     assert (first.distillation.tag, second.distillation.tag) == ("pgd", "rslad+ce")
     assert second.run.folder.name.startswith("Customresnet8_digits_relu1k_")
     long = plan_of(f"{stage2} {ROBUST} --long_names").run.folder.name
