@@ -18,6 +18,7 @@ from helper.files import Kind, parse_json, read_text
 # Options that may differ between a run and its continuation: they do not change what is computed.
 FREE_OPTIONS = {"data_root", "save_dir", "run_name", "resume", "device", "num_workers", "no_download", "print_freq"}
 FREE_OPTIONS |= {"save_freq", "local_rank", "channels_last", "compile", "long_names"}
+FREE_OPTIONS |= {"use1BN"}  # takes back what a checkpoint says: where it does, use2BN or use3BN differ
 
 # Whose accuracy a key of the log, or a file of selected weights, means: the trained network's, or its average's.
 RAW, AVERAGED = "", "_ema"

@@ -19,8 +19,11 @@ from helper.errors import UserError
 from models.layers import Network
 
 
-def add_branch_options(parser: Parser) -> None:
+def add_branch_options(parser: Parser, *, inherited: bool = False) -> None:
+    """`inherited`: without any of them the branches are those of a checkpoint, so that one branch must be asked for."""
     group = parser.add_argument_group("batch-norm branches").add_mutually_exclusive_group()
+    if inherited:
+        group.add_argument("--use1BN", action="store_true", help="one branch for all images, whatever the teacher has")
     group.add_argument(
         "--use2BN", action="store_true", help="one branch for clean and AugMix images, one for adversarial"
     )

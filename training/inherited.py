@@ -31,6 +31,6 @@ def options_of_origin(args: argparse.Namespace) -> dict[str, object]:
         given = {name: known.trained_with(name) for name in (*ATTACK, *(option.name for option in attack.options))}
         found |= {name: value for name, value in given.items() if value is not None}
     found["model_s"] = student_name(architecture_of(known.model.name))
-    if known.model.branches > 1 and not (args.use2BN or args.use3BN):
+    if known.model.branches > 1 and not (args.use1BN or args.use2BN or args.use3BN):
         found[f"use{known.model.branches}BN"] = True
     return found

@@ -142,7 +142,7 @@ def add_training_options(
     if dataset is None:
         parser.dependent.append(options_of_origin)
     add_augment_option(parser, default=plain)
-    add_branch_options(parser)
+    add_branch_options(parser, inherited=dataset is None)
     add_attack_options(parser, default=plain, steps=7)
     add_data_options(parser, dataset=dataset, augments=True)
     add_optimizer_options(parser, epochs=epochs, epochs_alias=epochs_alias, learning_rate=learning_rate, fast=fast)

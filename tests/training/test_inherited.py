@@ -66,6 +66,11 @@ def test_a_teacher_of_one_branch_teaches_a_student_of_two(network, tmp_path, cap
     assert "its one branch answers for all views" in capsys.readouterr().out
 
 
+def test_one_branch_is_asked_for(robust):
+    assert plan_of(f"{SEARCH} --path_t {robust}").network.branches == 2
+    assert plan_of(f"{SEARCH} --path_t {robust} --use1BN --robust_train_mode kl").network.branches == 1
+
+
 @pytest.mark.slow
 def test_a_teacher_of_two_branches_teaches_a_student_of_one(robust, network, tmp_path, capsys):
     about = {"stage": 2, "budget": {"label": "relu1k", "layers": [100] * 7}, "tag": "pgd"}
