@@ -160,15 +160,19 @@ def main(args: argparse.Namespace) -> None:
         training=training_recipe(plan.checkpoint, checkpoint.stage, checkpoint.epoch, checkpoint.args),
     )
     if processes.is_main:
-        write_json(plan.folder / "results.json", results.as_json())
-        replace_file(plan.folder / "results.csv", lambda file: file.write(results_csv(results).encode()))
-        if results.relus.kept < results.relus.total:
-            masks: dict[str, Any] = {**mask_arrays(model)}
-            replace_file(plan.folder / MASKS, lambda file: np.savez_compressed(file, **masks))
+        write_results(plan.folder, results, model)
         if plan.figures:
             save_figures(drawn(plan, results, model, source, corrupted, processes.device), plan.folder / "figures")
         print(results_table(results), corruption_table(results) or f"NPA: {without}", sep="\n\n")
         print(f"written to {plan.folder}", f"next: {command('report.py', plan.folder)}", sep="\n")
+
+
+def write_results(folder: Path, results: Results, model: Network) -> None:
+    write_json(folder / "results.json", results.as_json())
+    replace_file(folder / "results.csv", lambda file: file.write(results_csv(results).encode()))
+    if results.relus.kept < results.relus.total:
+        masks: dict[str, Any] = {**mask_arrays(model)}
+        replace_file(folder / MASKS, lambda file: np.savez_compressed(file, **masks))
 
 
 def drawn(

@@ -2,7 +2,6 @@
 
 What a user names, or a folder holds, may be anything: a pipe that nobody writes to, a device without an end, a few
 bytes that unpack to gigabytes. Nothing else in this repository opens a file to read it (tests/helper/test_files.py).
-
 One process at a time writes a folder, on every system; a lock ends with its process, however that ends.
 """
 
