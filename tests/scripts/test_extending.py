@@ -65,7 +65,11 @@ IN_TURN = """
 import runpy, sys
 for command in sys.argv[1:]:
     sys.argv = command.split()
-    runpy.run_path(sys.argv[0], run_name="__main__")
+    try:
+        runpy.run_path(sys.argv[0], run_name="__main__")
+    except SystemExit as ended:
+        if ended.code:
+            raise
 """
 
 
