@@ -18,6 +18,7 @@ from helper.script import run_script
 
 from matplotlib.figure import Figure
 
+from formats.measured import Kept, Layer
 from helper import command_line
 from helper.files import write_json
 from helper.run_folder import checkpoint_name
@@ -101,9 +102,14 @@ def relu_table(found: dict) -> str:
     return f"{table(rows)}\n{closed} of {len(relus['layers'])} ReLU layers are closed: they keep none."
 
 
+def counted(found: dict) -> Kept:
+    layers = [{key: layer[key] for key in Layer.model_fields} for layer in found["relus"]["layers"]]
+    return Kept(**{**found["relus"], "layers": layers})
+
+
 def drawn(networks: list[dict], every: list[Masks], names: list[str], shared: list[dict]) -> dict[str, Figure]:
     figures = {"masks": masks_side_by_side(every, names)}
-    figures |= {f"relus_{number}": relus_per_layer(found) for number, found in enumerate(networks, 1)}
+    figures |= {f"relus_{number}": relus_per_layer(counted(found)) for number, found in enumerate(networks, 1)}
     return figures | ({"overlap": overlap_figure(shared)} if shared else {})
 
 

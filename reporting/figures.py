@@ -11,6 +11,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
 from formats.log import Epoch
+from formats.measured import Kept
 from formats.results import Results
 from reporting.figure_style import (
     COLUMN,
@@ -62,7 +63,7 @@ def run_figures(results: Results, records: Sequence[Epoch]) -> dict[str, Figure]
     if corruptions:
         figures["severity"] = accuracy_against_severity([results])
     if results.relus.layers and results.relus.kept < results.relus.total:
-        figures["relus_per_layer"] = relus_per_layer(results)
+        figures["relus_per_layer"] = relus_per_layer(results.relus)
     if records:
         figures["training_curves"] = training_curves(records)
     return figures
@@ -159,9 +160,9 @@ def accuracy_against_severity(results_list: Sequence[Results], labels: Sequence[
 
 
 @styled
-def relus_per_layer(results: Results) -> Figure:
+def relus_per_layer(relus: Kept) -> Figure:
     """ReLUs kept and dropped in every layer, one bar a layer, in the order of the forward pass."""
-    layers = results.relus.layers
+    layers = relus.layers
     height = 0.15 if len(layers) <= 30 else 0.125
     figure = Figure(figsize=(COLUMN, 0.85 + height * len(layers)), layout="constrained")
     axes = figure.add_subplot()

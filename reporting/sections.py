@@ -114,7 +114,7 @@ def drawn_of(run: Run) -> dict[str, Figure]:
     if results.accuracy.corruptions:
         figures["severity"] = accuracy_against_severity([results])
     if results.relus.layers and results.relus.kept < results.relus.total:
-        figures["relus_per_layer"] = relus_per_layer(results)
+        figures["relus_per_layer"] = relus_per_layer(results.relus)
     if run.records:
         figures["training_curves"] = training_curves(run.records)
     return figures

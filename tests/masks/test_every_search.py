@@ -81,5 +81,5 @@ def test_searches_run_with_three_branches(search, granularity, network, tmp_path
     kept, total = relu_totals(model)
     assert abs(kept - int(0.09 * total)) <= (0 if granularity == "position" else 8 * 8 / 2)
     # What the search has shared out, not the profile it began with.
-    assert checkpoint["budget"]["layers"] == [count.kept for count in relu_counts(model)]
-    assert checkpoint["trained_branches"] == [0, 1, 2]
+    assert list(checkpoint.budget.layers) == [count.kept for count in relu_counts(model)]
+    assert list(checkpoint.trained_branches) == [0, 1, 2]

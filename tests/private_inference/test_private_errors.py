@@ -106,7 +106,7 @@ def test_a_folder_with_another_file_of_that_name_is_left_alone(refused, files, t
     folder = tmp_path / "private_inference" / "mine"
     folder.mkdir(parents=True)
     (folder / "private_inference.json").write_text('{"schema": "other"}')
-    assert "its schema is other" in refused(f"--path {files['masked']} --run_name mine")
+    assert "schema is 'other'" in refused(f"--path {files['masked']} --run_name mine")
     assert (folder / "private_inference.json").read_text() == '{"schema": "other"}'
 
 

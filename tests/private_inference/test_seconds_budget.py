@@ -33,14 +33,14 @@ def planner_of(network: Network, granularity: str = "position", link=WAN) -> Sec
     sites = relu_sites(network)
     scores = {name: torch.rand(site.map_shape, generator=generator) ** 3 for name, site in sites.items()}
     worth = Worth(scores, [1.0 + number for number in range(len(sites))], "held-out loss")
-    prices = relu_prices(network, load_constants()["protocols"]["cheetah"], settings_of())
+    prices = relu_prices(network, load_constants().protocols["cheetah"], settings_of())
     return SecondsPlanner(network, prices, worth, link, granularity)
 
 
 @pytest.mark.parametrize(("protocol", "comparison", "batch"), list(product(PROTOCOLS, (32, 64), (1, 4))))
 def test_prices_add_up_to_the_estimate(protocol, comparison, batch, network):
     model, settings = network(), settings_of(protocol, comparison, batch)
-    constants = load_constants()["protocols"][protocol]
+    constants = load_constants().protocols[protocol]
     prices = relu_prices(model, constants, settings, fused=False)
     assert [price.layer for price in prices.layers] == list(relu_sites(model))
     for seed, share in enumerate((1.0, 0.3, 0.0)):
@@ -60,7 +60,7 @@ def test_prices_add_up_to_the_estimate(protocol, comparison, batch, network):
 @pytest.mark.parametrize("name", ["vgg11", "MobileNetV2"])
 def test_other_families_have_a_price_for_every_layer(name):
     model = build_model(name, num_classes=10, image_size=32)
-    prices = relu_prices(model, load_constants()["protocols"]["cheetah"], settings_of())
+    prices = relu_prices(model, load_constants().protocols["cheetah"], settings_of())
     assert [price.layer for price in prices.layers] == list(relu_sites(model))
     assert [price.total for price in prices.layers] == [site.total for site in relu_sites(model).values()]
 
@@ -133,7 +133,7 @@ def test_too_few_seconds_say_how_many_it_takes(network):
 
 def test_sensitivities_that_are_all_zero_are_refused(network):
     model = network()
-    prices = relu_prices(model, load_constants()["protocols"]["cheetah"], settings_of())
+    prices = relu_prices(model, load_constants().protocols["cheetah"], settings_of())
     scores = {name: torch.ones(site.map_shape) for name, site in relu_sites(model).items()}
     worth = Worth(scores, [0.0, -1.0, *[0.0] * (len(scores) - 2)], "held-out loss")
     with pytest.raises(UserError, match="nothing to buy"):

@@ -63,9 +63,9 @@ def test_severity_has_a_line_a_branch_or_a_line_a_run():
 
 @pytest.mark.parametrize("layers", [1, 60])
 def test_bars_add_up_to_the_layers(layers: int):
-    bars = relus_per_layer(results_of(kept=25, layers=layers)).axes[0].patches
+    bars = relus_per_layer(results_of(kept=25, layers=layers).relus).axes[0].patches
     assert [bar.get_width() for bar in bars] == pytest.approx([0.025] * layers + [0.075] * layers)
-    assert len(relus_per_layer(results_of(kept=100, layers=layers)).axes[0].patches) == layers
+    assert len(relus_per_layer(results_of(kept=100, layers=layers).relus).axes[0].patches) == layers
 
 
 def test_run_figures_are_those_that_the_data_allow():
@@ -128,7 +128,7 @@ def test_wrong_predictions_are_marked_by_a_sign_too():
 
 def test_files_are_whole_and_the_same_every_time(tmp_path: Path):
     for name in ("best_TA0.0", "again"):
-        save_figure(relus_per_layer(results_of()), tmp_path / name)
+        save_figure(relus_per_layer(results_of().relus), tmp_path / name)
     for suffix, start in ((".png", b"\x89PNG\r\n\x1a\n"), (".pdf", b"%PDF-")):
         one, other = (tmp_path / f"{name}{suffix}" for name in ("best_TA0.0", "again"))
         assert one.read_bytes() == other.read_bytes()
@@ -136,7 +136,7 @@ def test_files_are_whole_and_the_same_every_time(tmp_path: Path):
 
 
 def test_a_failure_leaves_the_file_of_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    save_figure(relus_per_layer(results_of()), tmp_path / "figure")
+    save_figure(relus_per_layer(results_of().relus), tmp_path / "figure")
     before = (tmp_path / "figure.png").read_bytes()
 
     def full_disk(*paths):
@@ -144,19 +144,19 @@ def test_a_failure_leaves_the_file_of_before(tmp_path: Path, monkeypatch: pytest
 
     monkeypatch.setattr("os.replace", full_disk)
     with pytest.raises(UserError, match="what was there before is intact"):
-        save_figure(relus_per_layer(results_of(kept=1)), tmp_path / "figure")
+        save_figure(relus_per_layer(results_of(kept=1).relus), tmp_path / "figure")
     assert (tmp_path / "figure.png").read_bytes() == before
     assert sorted(path.name for path in tmp_path.iterdir()) == ["figure.pdf", "figure.png"]
 
 
 def test_figures_leave_matplotlib_as_it_was():
     before = dict(matplotlib.rcParams)
-    figure_style.render(relus_per_layer(results_of()), "svg")
+    figure_style.render(relus_per_layer(results_of().relus), "svg")
     assert dict(matplotlib.rcParams) == before
 
 
 def test_figures_that_no_longer_belong_here_go(tmp_path):
     (tmp_path / "notes.txt").write_text("mine")
-    save_figures({"relus": relus_per_layer(results_of()), "again": relus_per_layer(results_of())}, tmp_path)
-    save_figures({"relus": relus_per_layer(results_of())}, tmp_path)
+    save_figures({"relus": relus_per_layer(results_of().relus), "again": relus_per_layer(results_of().relus)}, tmp_path)
+    save_figures({"relus": relus_per_layer(results_of().relus)}, tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == {"relus.png", "relus.pdf", "notes.txt"}

@@ -72,7 +72,7 @@ def make_stand_in(path: Path, name: str, data: str, branches: int, stage: int, b
     more = {}
     if budget:
         named = load_budget(f"ResNet18_{budget}_sensitivity")
-        layers = budget_from_fractions(model, named.fractions, named.name)
+        layers = budget_from_fractions(model, named.fractions, named.label)
         set_random_masks(model, layers, seed=0)
         more = {"budget": {"label": named.label, "layers": layers}, "tag": tag, "teacher": "ResNet18"}
     trained = [0, 2] if branches == 3 else list(range(branches))

@@ -89,7 +89,7 @@ def test_stage_1_plans_prints_and_keeps_a_budget_in_seconds(more, teacher, tmp_p
     assert "8.5s_wan" in best.parent.name
     model, checkpoint = load_model(best)
     kept = [count.kept for count in relu_counts(model)]
-    assert checkpoint["budget"]["layers"] == kept
+    assert list(checkpoint.budget.layers) == kept
     planned = re.findall(r"^(?:relu|layer\d\S+) .*", out, re.MULTILINE)
     assert [count > 0 for count in kept] == ["closed" not in line for line in planned]
     assert 0 in kept
@@ -131,7 +131,7 @@ def test_bad_input_is_one_line(teacher, tmp_path):
     start = f"{STAGE1} --path_t {teacher} --save_dir {tmp_path}/save"
     for command, words in {
         f"plan_budget.py {teacher} --network moon": "'moon' is no network",
-        f"plan_budget.py {teacher} --network wan --write -3": "-3 is not a number from 0 up",
+        f"plan_budget.py {teacher} --network wan --write -3": "-3 is not a number from 0",
         f"plan_budget.py {teacher} --write 3": "plan for one link",
         f"plan_budget.py {teacher} --network wan --images 0 --write 1": "which no budget saves",
         f"plan_budget.py {teacher} --images 0 --sensitivity {tmp_path}/torn.yaml": "not a budget file",
