@@ -16,7 +16,7 @@ from support.running import fails, run, run_two, start
 
 from dataset import dataset_spec
 from formats.checkpoint import Checkpoint
-from helper.checkpoint import save_checkpoint
+from helper.checkpoint import read_checkpoint, save_checkpoint
 from masks.selection import set_random_masks
 from models import build_model
 from models.layers import relu_sites
@@ -164,7 +164,7 @@ def test_bad_input_is_one_line(checkpoint, evaluated, tmp_path):
         f"--corruption_dir {tmp_path}/none": ["no ", "make_corruptions.py"],
         f"--corruption_dir {empty}": ["is empty"],
         "--generate --frost_dir /nowhere": ["/nowhere"],
-        f"--baseline {tmp_path}/none.json": ["none.json", "no such file"],
+        f"--baseline {tmp_path}/none.json": ["none.json", "no such JSON file"],
         f"--baseline {tmp_path}/other.json": ["something", "rlnet-results"],
         f"--resume {tmp_path}/none.json": ["no such file"],
         f"--baseline {baseline} --select_on heldout {CELLS.removeprefix('--generate')}": [
@@ -197,7 +197,7 @@ def test_autoattack_says_how_to_install_it(checkpoint, monkeypatch):
     monkeypatch.setattr(autoattack, "find_spec", lambda name: None)
     args = script.parse_args(f"--path {checkpoint} --attack_mode autoattack".split())
     with pytest.raises(UserError, match=r"pip install -r requirements-attacks\.txt"):
-        settle(args, {"model": {"name": "resnet8", "branches": 1}, "dataset": "digits"})
+        settle(args, read_checkpoint(checkpoint))
 
 
 def test_evenly_spaced_images_are_the_same_ones_in_every_measurement(checkpoint, tmp_path):
