@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from support.plans import save_network
-from support.running import run, start, torchrun
+from support.running import run, run_two, start
 from support.runs import SMALL, assert_same_run, log, run_folder, wait_for_step
 
 from masks.selection import set_random_masks
@@ -83,7 +83,7 @@ def test_two_processes_move_the_weights_of_one(command, tmp_path, unused_tcp_por
     """By two steps; at the edge of what is kept, sums that round otherwise may choose otherwise."""
     short = f"{command} --epochs 2 --limit_train_batches 1"
     run(f"{short} --save_dir {tmp_path}/one")
-    run(f"{short} --save_dir {tmp_path}/two", torchrun(unused_tcp_port))
+    run_two(f"{short} --save_dir {tmp_path}/two", unused_tcp_port)
     one, two = (
         torch.load(run_folder(tmp_path / name) / "Customresnet8_stage2_last.pth", weights_only=True)["optimizer"][
             "kept"
