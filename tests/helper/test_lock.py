@@ -57,5 +57,7 @@ def test_a_lock_lasts_as_long_as_its_object(tmp_path: Path):
 
 def test_every_file_imports_on_every_system():
     for file in [*ROOT.glob("*.py"), *ROOT.glob("[!.]*/**/*.py")]:
+        if "tests" in file.relative_to(ROOT).parts:
+            continue
         imported = set(re.findall(r"^(?:import|from) (\w+)", file.read_text(), re.MULTILINE))
         assert not imported & UNIX_ONLY, file

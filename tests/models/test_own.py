@@ -12,6 +12,7 @@ from support.networks import randomise_norms
 from torch import nn
 
 import rlnet
+from formats.checkpoint import Checkpoint
 from helper.checkpoint import save_checkpoint
 from helper.errors import UserError
 from models import ARCHITECTURES, STUDENTS, architecture_of, build_model, own, student_name
@@ -99,7 +100,7 @@ def test_a_checkpoint_runs_no_code_that_nobody_names(tmp_path, capsys):
     name = own.model_name(f"{copy}:plain")
     path = tmp_path / "net.pth"
     model = build_model(name, **asdict(SPEC))
-    save_checkpoint(path, describe_model(name, model) | {"trained_branches": [0, 1]})
+    save_checkpoint(path, Checkpoint(**describe_model(name, model), trained_branches=[0, 1]))
     images = torch.rand(2, 3, 32, 32)
     with torch.no_grad():
         assert torch.equal(load_model(path)[0].eval()(images), model.eval()(images))

@@ -5,14 +5,17 @@ from __future__ import annotations
 import re
 import shlex
 from pathlib import Path
+from types import SimpleNamespace
 
 import demo
 import measure_private_inference
 import validate_common_corruptions
+from formats.measured import Kept
 
 
-def results(kept: int, clean: float, attacked: float) -> dict:
-    return {"relus": {"kept": kept, "total": 1000}, "single_branch": {"branch": 1, "CA": clean, "AdvA": attacked}}
+def results(kept: int, clean: float, attacked: float) -> SimpleNamespace:
+    """What the screen reads of results."""
+    return SimpleNamespace(relus=Kept(kept=kept, total=1000), single_branch=SimpleNamespace(CA=clean, AdvA=attacked))
 
 
 def test_the_last_screen_tells_what_there_is_what_it_means_and_what_next():

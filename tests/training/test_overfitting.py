@@ -7,6 +7,8 @@ from support.runs import plan_of
 
 from attacks.attack import attack_named
 from distiller_zoo.modes import Weights
+from formats.measured import Accuracy
+from formats.results import Selected
 from training.judging import watch_overfitting
 from training.objective import parse_objective
 from training.progress import Progress
@@ -60,8 +62,8 @@ def test_the_results_say_so(name, task):
     epochs, named = RUNS[name]
     accuracy = {"images": 9, "CA": {"0": 80.0, "1": 70.0}, "AdvA": {"0": 1.0, "1": 2.0}}
     plan = plan_of("train_teacher.py --model resnet8 --attack_mode fgsm --use2BN --amp none --device cpu")
-    best = {"file": "best.pth", "epoch": 1, "accuracy": accuracy, "weights": None}
+    best = Selected(file="best.pth", epoch=1, accuracy=Accuracy(**accuracy))
     results = training_results("train_teacher.py", plan, task, watch(task, epochs), [best])
-    assert len(results["warnings"]) == bool(named)
-    assert all("under PGD has fallen" in warning for warning in results["warnings"])
-    assert all("catastrophic overfitting in epoch 3" in warning for warning in results["warnings"])
+    assert len(results.warnings) == bool(named)
+    assert all("under PGD has fallen" in warning for warning in results.warnings)
+    assert all("catastrophic overfitting in epoch 3" in warning for warning in results.warnings)
