@@ -162,7 +162,7 @@ def test_a_killed_rank_brings_all_back(tmp_path, unused_tcp_port):
 
 
 def test_an_exploding_loss_stops_the_run(tmp_path):
-    line = fails(f"{TEACHER} --epochs 3 --learning_rate 1e30 --print_freq 1 --save_dir {tmp_path}")
+    line = fails(f"{TEACHER} --epochs 3 --learning_rate 1e9 --print_freq 1 --save_dir {tmp_path}")
     assert re.search(r"not finite, first in .*(ce_|loss)", line)
     assert not list(tmp_path.rglob("*_best*.pth"))
 
@@ -171,7 +171,6 @@ def test_options_that_contradict_a_checkpoint_name_both_values(teacher, stage1, 
     common = f"--path_t {teacher} --save_dir {tmp_path} {SMALL}"
     stage_1 = "train_student_stage1_multigpu.py --relu_budget 12345"
     for command, words in {
-        f"{stage_1} --model_s Customresnet8 {common}": ["1 batch-norm branch ", "2 batch-norm branches"],
         f"{stage_1} --model_s Customresnet20 {common} {ROBUST}": ["resnet20", "resnet8"],
         f"{stage_1} --model_s Customresnet8 {common} {ROBUST} --dataset cifar10": ["cifar10", "digits"],
         f"{stage_1} --model_s resnet8 {common} {ROBUST}": ["resnet8 is no student", "Customresnet8"],
