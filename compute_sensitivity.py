@@ -40,7 +40,8 @@ from sensitivity import write_budget
 from training.data import training_loaders
 from training.layer_sensitivity import SensitivityStudy
 from training.naming import budget_label
-from training.sensitivity_plan import LINEARIZE, METHODS, RATE, RATE_FROM_RANDOM, SHORT, SensitivityPlan, settle
+from training.sensitivity_plan import LINEARIZE, METHODS, RATE, RATE_FROM_RANDOM, SHORT, SensitivityPlan
+from training.settle_sensitivity import settle
 
 # Options that say where something lies, which is nobody else's concern.
 PLACES = FREE_OPTIONS | {"path", "out"}

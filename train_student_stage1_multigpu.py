@@ -30,7 +30,8 @@ from models.own import add_code_option
 from sensitivity import budget_names
 from training.options import add_distillation_options, add_training_options
 from training.run_folder import RunFolder
-from training.seconds import add_seconds_options, spend_seconds
+from training.seconds import spend_seconds
+from training.seconds_options import add_seconds_options
 from training.settle import settle
 from training.stage import make_task, planned_loaders, planned_teacher, train_and_report
 

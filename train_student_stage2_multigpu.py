@@ -24,7 +24,7 @@ from models.own import add_code_option
 from training.options import add_distillation_options, add_training_options
 from training.run_folder import RunFolder
 from training.settle import settle
-from training.sparse_momentum import add_sparse_options
+from training.sparse_options import add_sparse_options
 from training.stage import make_task, planned_loaders, planned_student, planned_teacher, train_and_report
 
 

@@ -24,7 +24,7 @@ from helper.errors import UserError
 from models.branches import add_branch_options
 from models.foreign import TEACHER_IMAGES
 from training.acceleration import AMP, COMPILE
-from training.inherited import options_of_origin
+from training.inherited_options import options_of_origin
 from training.naming import CHECKPOINT_FILES
 from training.objective import mode_help
 from training.plan import Optimisation

@@ -19,7 +19,7 @@ from helper.run_folder import differing_options, log_lines
 from masks.options import search_defaults
 from reporting.results import read_results
 from training.plan import RunIdentity
-from training.sparse_momentum import sparse_defaults
+from training.sparse_options import sparse_defaults
 
 
 def file_to_resume(run: RunIdentity) -> Path | None:

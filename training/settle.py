@@ -30,8 +30,9 @@ from training.options import evaluation_attack, loss_weights, optimisation, trai
 from training.origin import Origin, check_answers, find_origin, share_out
 from training.plan import Budget, Distillation, Optimisation, Plan, RunIdentity, model_spec
 from training.run_folder import check_resumed, resumed_options
-from training.seconds import settle_seconds
-from training.sparse_momentum import Sparsity, recorded_weights, settle_sparsity
+from training.seconds_options import settle_seconds
+from training.sparse_momentum import Sparsity
+from training.sparse_options import recorded_weights, settle_sparsity
 
 
 @torch.random.fork_rng(devices=())
