@@ -30,7 +30,7 @@ from masks.search import searches
 from models import architecture_of, student_name
 from models.restore import load_model
 from private_inference.costs.estimate import load_constants
-from private_inference.costs.link import network
+from private_inference.costs.link import Network, network
 from private_inference.costs.options import LINK
 from private_inference.costs.prices import ReluPrices, relu_prices
 from private_inference.engine.protocols import EngineSettings
@@ -46,6 +46,32 @@ class Student:
 
     name: str
     budget: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The options of all students' runs, and where these lie; `model` is the teacher's architecture."""
+
+    teacher: Path
+    model: str
+    stage1: tuple[str, ...]
+    stage2: tuple[str, ...]
+    common: tuple[str, ...]
+    data_root: str
+    save_dir: str
+
+    @property
+    def place(self) -> list[str]:
+        return ["--save_dir", self.save_dir, "--data_root", self.data_root]
+
+    @property
+    def sensitivities(self) -> Path:
+        return Path(self.save_dir, "sensitivity", "bench")
+
+    def best_file(self, student: Student, stage: int) -> Path:
+        """The raw weights that its run selects by clean accuracy, of an attacked run."""
+        stem = checkpoint_stem(student_name(self.model), stage, attacked=True)
+        return run_folder(self.save_dir, stage, f"bench_{student.name}") / f"{stem}_best_TA0.0.pth"
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -100,44 +126,39 @@ def label_of(budget: int | str) -> str:
     return str(budget).replace("%", "pct")
 
 
-def commands(args: argparse.Namespace, found: list[Student], folder: Path, model: str) -> list[list[str]]:
-    """Every step, in order."""
-    place, last = ["--save_dir", args.save_dir, "--data_root", args.data_root], label_of(args.budgets[-1])
+def commands(plan: Comparison, found: list[Student], budget: int | str) -> list[list[str]]:
+    """Every step, in order; layers are measured for that budget."""
     steps = []
     for method in METHODS:
-        about = ["--model", model, "--path", str(args.teacher), "--relu_budget", str(args.budgets[-1])]
-        out = ["--method", method, "--out", f"{folder}/{method}.yaml"]
-        steps.append(["compute_sensitivity.py", *about, *out, *place])
+        about = ["--model", plan.model, "--path", str(plan.teacher), "--relu_budget", str(budget)]
+        out = ["--method", method, "--out", f"{plan.sensitivities}/{method}.yaml"]
+        steps.append(["compute_sensitivity.py", *about, *out, *plan.place])
     for student in found:
-        common = ["--path_t", str(args.teacher), "--run_name", f"bench_{student.name}", "--resume", "auto"]
-        common += [*args.common.split(), *place]
-        steps.append(["train_student_stage1_multigpu.py", *student.budget, *common, *args.stage1.split()])
-        load = ["--path_s_load", str(best_file(args, student, model, stage=1))]
-        steps.append(["train_student_stage2_multigpu.py", *load, *common, *args.stage2.split()])
-    if args.measure:
-        rivals = f"{last}_{next(iter(searches()))}_position", SECONDS
-        paths = [str(best_file(args, student, model, stage=2)) for student in found if student.name in rivals]
-        link = ["--network", args.network.name, "--emulate"]
-        steps.append(["measure_private_inference.py", "--path", *paths, *link, *place])
+        common = ["--path_t", str(plan.teacher), "--run_name", f"bench_{student.name}", "--resume", "auto"]
+        common += [*plan.common, *plan.place]
+        steps.append(["train_student_stage1_multigpu.py", *student.budget, *common, *plan.stage1])
+        load = ["--path_s_load", str(plan.best_file(student, stage=1))]
+        steps.append(["train_student_stage2_multigpu.py", *load, *common, *plan.stage2])
     return steps
 
 
-def best_file(args: argparse.Namespace, student: Student, model: str, stage: int) -> Path:
-    """The raw weights that its run selects by clean accuracy, of an attacked run."""
-    stem = checkpoint_stem(student_name(model), stage, attacked=True)
-    return run_folder(args.save_dir, stage, f"bench_{student.name}") / f"{stem}_best_TA0.0.pth"
+def measurement(plan: Comparison, found: list[Student], budget: int | str, link: Network) -> list[str]:
+    """Of the student in seconds and of its rival, which keeps that budget as the profile shares it out."""
+    rivals = f"{label_of(budget)}_{next(iter(searches()))}_position", SECONDS
+    paths = [str(plan.best_file(student, stage=2)) for student in found if student.name in rivals]
+    return ["measure_private_inference.py", "--path", *paths, "--network", link.name, "--emulate", *plan.place]
 
 
-def results(args: argparse.Namespace, found: list[Student], prices: ReluPrices) -> str:
+def results(plan: Comparison, found: list[Student], prices: ReluPrices, link: Network) -> str:
     """A row a student whose stage 2 is finished; seconds are estimated."""
     rows = [["student", "ReLUs", "open layers", "seconds", "of ReLUs", "CA", "AdvA"]]
-    linear = prices.linear_seconds(args.network)
+    linear = prices.linear_seconds(link)
     for student in found:
-        file = run_folder(args.save_dir, 2, f"bench_{student.name}") / "results.json"
+        file = run_folder(plan.save_dir, 2, f"bench_{student.name}") / "results.json"
         if file.is_file():
             told = read_results(file)
             kept = [layer.kept for layer in told.relus.layers]
-            seconds = prices.seconds(kept, args.network)
+            seconds = prices.seconds(kept, link)
             cost = [f"{sum(kept):,}", str(sum(count > 0 for count in kept))]
             cost += [f"{seconds:.2f}", f"{seconds - linear:.2f}"]
             rows.append([student.name, *cost, *(percent(getattr(told.oracle, metric)) for metric in ("CA", "AdvA"))])
@@ -145,24 +166,28 @@ def results(args: argparse.Namespace, found: list[Student], prices: ReluPrices) 
 
 
 def main(args: argparse.Namespace) -> None:
-    model, prices, seconds = priced(args)
-    folder = Path(args.save_dir, "sensitivity", "bench")
-    found = students(args.budgets, folder, seconds, args.network.name)
-    for step in commands(args, found, folder, model):
+    model, prices, seconds = priced(args.teacher, args.budgets[-1], args.network)
+    stage1, stage2, common = (tuple(text.split()) for text in (args.stage1, args.stage2, args.common))
+    plan = Comparison(args.teacher, model, stage1, stage2, common, args.data_root, args.save_dir)
+    found = students(args.budgets, plan.sensitivities, seconds, args.network.name)
+    steps = commands(plan, found, args.budgets[-1])
+    if args.measure:
+        steps.append(measurement(plan, found, args.budgets[-1], args.network))
+    for step in steps:
         print("python", *step, flush=True)
         if not args.dry_run and subprocess.run([sys.executable, *step], check=False).returncode:
             raise UserError(f"{step[0]} has failed; its own line says why. The same command goes on from there")
     if not args.dry_run:
-        print(results(args, found, prices))
+        print(results(plan, found, prices, args.network))
 
 
-def priced(args: argparse.Namespace) -> tuple[str, ReluPrices, float]:
-    """(the teacher's architecture, its prices, the seconds of the last budget as the profile shares it out)"""
-    whole, checkpoint = load_model(args.teacher)
+def priced(teacher: Path, budget: int | str, link: Network) -> tuple[str, ReluPrices, float]:
+    """(the teacher's architecture, its prices, the seconds of that budget as the profile shares it out)"""
+    whole, checkpoint = load_model(teacher)
     model = architecture_of(checkpoint.model.name)
     prices = relu_prices(whole, load_constants().protocols["cheetah"], EngineSettings())
-    plain = allocate_budget(whole, total_of(args.budgets[-1], whole), layer_sensitivities(model, whole))
-    return model, prices, prices.seconds(plain, args.network)
+    plain = allocate_budget(whole, total_of(budget, whole), layer_sensitivities(model, whole))
+    return model, prices, prices.seconds(plain, link)
 
 
 if __name__ == "__main__":
