@@ -29,4 +29,4 @@ def test_every_command_of_a_dry_run_is_parsed(tmp_path, capsys):
         args = importlib.import_module(script.removesuffix(".py")).parse_args([stands_in.get(w, w) for w in words])
         loaded.append(args)
     (seconds,) = [args.seconds_budget for args in loaded if getattr(args, "seconds_budget", None)]
-    assert 7 < seconds < 11
+    assert 5 < seconds < 11  # more than its linear layers, less than all its ReLUs
