@@ -3,11 +3,11 @@
     python -m benchmarks.bench_budgets --teacher zoo:cifar10_resnet20_teacher_24 --data_root data --dry_run
     python -m benchmarks.bench_budgets --teacher zoo:cifar10_resnet20_teacher_24 --data_root data --measure
 
-For each of --budgets: every search by position and by channel, shared out as each does by itself; the default search
-with what compute_sensitivity.py measures, linearized and pruned, in the place of the profile. And one student of a
-budget in seconds: those of private inference over --network with the last of --budgets shared out by the profile.
---measure runs that one and its rival over the emulated link (root, make pi). Every step is a command of the scripts,
-printed before it runs; a finished one is not run again.
+For each of --budgets: every search by position and by channel, shared out as each does by itself. For the last of them
+also the default search with what compute_sensitivity.py measures, linearized and pruned, in the place of the profile;
+and students of budgets in seconds, whose ReLUs may take --shares of what those of the last of --budgets, shared out by
+the profile, take over --network. --measure runs these and their rival over the emulated link (root, make pi). Every
+step is a command of the scripts, printed before it runs; a finished one is not run again.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from private_inference.engine.protocols import EngineSettings
 from reporting.results import read_results
 from training.naming import checkpoint_stem
 
-METHODS, SECONDS = ("linearize", "prune"), "seconds"
+METHODS = ("linearize", "prune")
 
 
 @dataclass(frozen=True)
@@ -54,6 +54,7 @@ class Comparison:
 
     teacher: Path
     model: str
+    sensitivity: tuple[str, ...]
     stage1: tuple[str, ...]
     stage2: tuple[str, ...]
     common: tuple[str, ...]
@@ -82,6 +83,12 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--network", type=network, default=network("wan"), metavar=LINK, help="default: wan")
     parser.add_argument(
+        "--shares", nargs="+", type=command_line.share, default=[1, 0.6, 0.3], metavar="S", help="default: 1 .6 .3"
+    )
+    parser.add_argument(
+        "--sensitivity", default="", metavar="OPTIONS", help="of compute_sensitivity.py (default: its own)"
+    )
+    parser.add_argument(
         "--stage1",
         default="--epochs 4 --learning_rate 0.05 --lr_schedule onecycle --init_student teacher",
         metavar="OPTIONS",
@@ -106,20 +113,20 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def students(budgets: list[int | str], folder: Path, seconds: float, link: str) -> list[Student]:
-    """`folder`: where the measured sensitivities lie."""
+def students(budgets: list[int | str], sensitivities: Path, seconds: list[float], link: str) -> list[Student]:
     found: list[Student] = []
-    options: tuple[str, ...]
-    for budget in budgets:
-        count, label = str(budget), label_of(budget)
-        for search, granularity in product(searches(), ("position", "channel")):
-            options = ("--relu_budget", count, "--mask_search", search, "--mask_granularity", granularity)
-            found.append(Student(f"{label}_{search}_{granularity}", options))
-        for method in METHODS:
-            options = ("--relu_budget", count, "--layer_sensitivity", f"{folder}/{method}.yaml")
-            found.append(Student(f"{label}_{method}", options))
-    options = ("--seconds_budget", f"{seconds:.6g}", "--network", link)
-    return [*found, Student(SECONDS, (*options, "--layer_sensitivity", f"{folder}/linearize.yaml"))]
+    for budget, search, granularity in product(budgets, searches(), ("position", "channel")):
+        options = ["--relu_budget", str(budget), "--mask_search", search, "--mask_granularity", granularity]
+        found.append(Student(f"{label_of(budget)}_{search}_{granularity}", tuple(options)))
+    for method in METHODS:
+        options = ["--relu_budget", str(budgets[-1]), "--layer_sensitivity", f"{sensitivities}/{method}.yaml"]
+        found.append(Student(f"{label_of(budgets[-1])}_{method}", tuple(options)))
+    return found + in_seconds(seconds, sensitivities, link)
+
+
+def in_seconds(seconds: list[float], sensitivities: Path, link: str) -> list[Student]:
+    options = ("--network", link, "--layer_sensitivity", f"{sensitivities}/linearize.yaml")
+    return [Student(f"{budget:.2f}s", ("--seconds_budget", f"{budget:.2f}", *options)) for budget in seconds]
 
 
 def label_of(budget: int | str) -> str:
@@ -127,12 +134,12 @@ def label_of(budget: int | str) -> str:
 
 
 def commands(plan: Comparison, found: list[Student], budget: int | str) -> list[list[str]]:
-    """Every step, in order; layers are measured for that budget."""
+    """Every step, in order; `budget`: what the measured sensitivities share out."""
     steps = []
     for method in METHODS:
         about = ["--model", plan.model, "--path", str(plan.teacher), "--relu_budget", str(budget)]
         out = ["--method", method, "--out", f"{plan.sensitivities}/{method}.yaml"]
-        steps.append(["compute_sensitivity.py", *about, *out, *plan.place])
+        steps.append(["compute_sensitivity.py", *about, *out, *plan.place, *plan.sensitivity])
     for student in found:
         common = ["--path_t", str(plan.teacher), "--run_name", f"bench_{student.name}", "--resume", "auto"]
         common += [*plan.common, *plan.place]
@@ -142,10 +149,8 @@ def commands(plan: Comparison, found: list[Student], budget: int | str) -> list[
     return steps
 
 
-def measurement(plan: Comparison, found: list[Student], budget: int | str, link: Network) -> list[str]:
-    """Of the student in seconds and of its rival, which keeps that budget as the profile shares it out."""
-    rivals = f"{label_of(budget)}_{next(iter(searches()))}_position", SECONDS
-    paths = [str(plan.best_file(student, stage=2)) for student in found if student.name in rivals]
+def measurement(plan: Comparison, rivals: list[Student], link: Network) -> list[str]:
+    paths = [str(plan.best_file(student, stage=2)) for student in rivals]
     return ["measure_private_inference.py", "--path", *paths, "--network", link.name, "--emulate", *plan.place]
 
 
@@ -166,13 +171,16 @@ def results(plan: Comparison, found: list[Student], prices: ReluPrices, link: Ne
 
 
 def main(args: argparse.Namespace) -> None:
-    model, prices, seconds = priced(args.teacher, args.budgets[-1], args.network)
-    stage1, stage2, common = (tuple(text.split()) for text in (args.stage1, args.stage2, args.common))
-    plan = Comparison(args.teacher, model, stage1, stage2, common, args.data_root, args.save_dir)
+    model, prices, seconds = priced(args.teacher, args.budgets[-1], args.network, args.shares)
+    sensitivity, stage1, stage2 = (tuple(text.split()) for text in (args.sensitivity, args.stage1, args.stage2))
+    runs = (sensitivity, stage1, stage2, tuple(args.common.split()))
+    plan = Comparison(args.teacher, model, *runs, args.data_root, args.save_dir)
     found = students(args.budgets, plan.sensitivities, seconds, args.network.name)
     steps = commands(plan, found, args.budgets[-1])
     if args.measure:
-        steps.append(measurement(plan, found, args.budgets[-1], args.network))
+        plain = f"{label_of(args.budgets[-1])}_{next(iter(searches()))}_position"
+        rivals = [student for student in found if student.name == plain] + found[-len(seconds) :]
+        steps.append(measurement(plan, rivals, args.network))
     for step in steps:
         print("python", *step, flush=True)
         if not args.dry_run and subprocess.run([sys.executable, *step], check=False).returncode:
@@ -181,13 +189,14 @@ def main(args: argparse.Namespace) -> None:
         print(results(plan, found, prices, args.network))
 
 
-def priced(teacher: Path, budget: int | str, link: Network) -> tuple[str, ReluPrices, float]:
-    """(the teacher's architecture, its prices, the seconds of that budget as the profile shares it out)"""
+def priced(teacher: Path, budget: int | str, link: Network, shares: list[float]) -> tuple[str, ReluPrices, list[float]]:
+    """(the teacher's architecture, its prices, seconds whose ReLUs take these shares of what that budget's do)"""
     whole, checkpoint = load_model(teacher)
     model = architecture_of(checkpoint.model.name)
     prices = relu_prices(whole, load_constants().protocols["cheetah"], EngineSettings())
     plain = allocate_budget(whole, total_of(budget, whole), layer_sensitivities(model, whole))
-    return model, prices, prices.seconds(plain, link)
+    linear = prices.linear_seconds(link)
+    return model, prices, [linear + share * (prices.seconds(plain, link) - linear) for share in shares]
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ def test_every_command_of_a_dry_run_is_parsed(tmp_path, capsys):
     bench_budgets.main(bench_budgets.parse_args(words.split()))
     commands = [shlex.split(line)[1:] for line in capsys.readouterr().out.splitlines() if line.startswith("python ")]
     scripts = [script for script, *_ in commands]
-    assert scripts.count("train_student_stage1_multigpu.py") == 2 * (3 * 2 + 2) + 1
+    assert scripts.count("train_student_stage1_multigpu.py") == 2 * (3 * 2) + 2 + 3
     assert scripts.count("compute_sensitivity.py") == 2
     assert scripts[-1] == "measure_private_inference.py"
     loaded = []
@@ -28,5 +28,7 @@ def test_every_command_of_a_dry_run_is_parsed(tmp_path, capsys):
         stands_in = dict.fromkeys([word for word in words if word.endswith(".pth")], str(teacher))
         args = importlib.import_module(script.removesuffix(".py")).parse_args([stands_in.get(w, w) for w in words])
         loaded.append(args)
-    (seconds,) = [args.seconds_budget for args in loaded if getattr(args, "seconds_budget", None)]
-    assert 5 < seconds < 11  # more than its linear layers, less than all its ReLUs
+    seconds = [args.seconds_budget for args in loaded if getattr(args, "seconds_budget", None)]
+    assert seconds == sorted(seconds, reverse=True)
+    assert len(seconds) == 3
+    assert len(loaded[-1].path) == 4  # the plain one, and those in seconds
