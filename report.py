@@ -50,7 +50,12 @@ def found_files(paths: list[Path]) -> tuple[list[Path], list[Path]]:
     private: dict[Path, Path] = {}
     for path in paths:
         inside = [path / name for name in (RESULTS, MEASURED, ESTIMATE) if (path / name).is_file()]
-        for file in inside or [path / RESULTS if path.is_dir() else path]:
+        if path.is_dir() and not inside:
+            raise UserError(
+                f"{path}: holds no {RESULTS}, which a run writes when it is done; leave it out, or go on with it "
+                "(--resume auto)"
+            )
+        for file in inside or [path]:
             (private if file.name in (MEASURED, ESTIMATE) else results).setdefault(file.resolve(), file)
     return list(results.values()), list(private.values())
 

@@ -46,10 +46,14 @@ class CostsRecord(Record):
 
 
 class KnownAccuracy(Record):
-    """In per cent through the branch, from an evaluation or the training run, not through the engine."""
+    """In per cent through the branch, from an evaluation or the training run, not through the engine.
+
+    `attacked_images`: those that AdvA is of, where they are fewer.
+    """
 
     source: Literal["validation", "training"]
     images: Positive
+    attacked_images: Positive | None = None
     CA: Percent | None = None
     NPA: Percent | None = None
     AdvA: Percent | None = None

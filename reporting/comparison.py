@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from string import ascii_lowercase
 
 from formats.results import Results
 from reporting.cells import Seeds, Share
@@ -13,7 +14,7 @@ from reporting.figures import accuracy_against_severity, branch_label
 from reporting.image_figures import shorten
 from reporting.masks import masks_side_by_side, overlap_figure, overlaps
 from reporting.page import Cell, Column, PageFigure, Table, drawing, table
-from reporting.pareto import Point, pareto_figure
+from reporting.pareto import Point, pareto_figures
 from reporting.private_costs import PrivateCost, belongs_to, most_common_kind
 from reporting.seeds import by_configuration
 from reporting.tables import METRICS
@@ -48,24 +49,37 @@ class Comparison:
 
 def comparison(runs: Sequence[Run], costs: Sequence[PrivateCost] = ()) -> Comparison:
     said = [f"Run {run.number}: {sentence}" for run in runs for sentence in run.results.warnings]
-    points, kind = points_of(runs, costs)
-    label = f"Private inference, {', '.join(kind)} (s)" if kind else ""
-    one = len({run.results.dataset for run in runs}) == 1
-    caption = "Accuracy against ReLUs kept"
-    caption += " and against the seconds of private inference of an image" if kind else ""
-    caption += ", with an oracle; bars: 95 % intervals, of several seeds one standard deviation"
-    caption += "; lines join what no other network beats" if one else ""
-    lead = []
-    if len(points) > 1 or (points and kind):
-        lead = [drawing(pareto_figure(points, *([label] if kind else []), front=one), "pareto", caption)]
+    lead = pareto_drawings(runs, costs)
     return Comparison(
         warnings=[*incomparable(runs), *said],
-        lead=lead + (severity_figures(runs) if len(runs) > 1 else []),
+        lead=[*lead, *(severity_figures(runs) if len(runs) > 1 else [])],
         overview=overview_table(runs) if runs else None,
         tables=[found for found in (seeds_table(runs), private_table(costs), branch_table(runs)) if found],
         figures=mask_figures(runs),
         glossary=glossary(runs),
     )
+
+
+def pareto_drawings(runs: Sequence[Run], costs: Sequence[PrivateCost]) -> list[PageFigure]:
+    """Accuracy against ReLUs, and against seconds where anybody has some."""
+    points, kind = points_of(runs, costs)
+    if not kind and len(points) < 2:
+        return []
+    one = len({run.results.dataset for run in runs}) == 1
+    said = "with an oracle; bars: 95 % intervals, of several seeds one standard deviation"
+    said += (
+        "; letters: evaluations that are not here, through the branch that ran"
+        if any(point.mark.isalpha() for point in points)
+        else ""
+    )
+    said += "; lines join what no other network beats" if one else ""
+    title = f"Private inference, {', '.join(kind)} (s)" if kind else ""
+    figures = pareto_figures(points, *([title] if kind else []), front=one)
+    against = ("ReLUs kept", "the seconds of private inference of an image")
+    return [
+        drawing(figure, f"pareto-{number}", f"Accuracy against {what}" + (f", {said}" if number == 0 else ""))
+        for number, (figure, what) in enumerate(zip(figures, against, strict=False))
+    ]
 
 
 def points_of(runs: Sequence[Run], costs: Sequence[PrivateCost]) -> tuple[list[Point], tuple[str, str, str] | None]:
@@ -93,10 +107,10 @@ def points_of(runs: Sequence[Run], costs: Sequence[PrivateCost]) -> tuple[list[P
             )
         )
     alone = [cost for key, cost in chosen.items() if key not in known and cost.accuracy]
-    letters = "abcdefghijklmnopqrstuvwxyz"
-    for cost, letter in zip(alone, letters, strict=False):
-        accuracy = {name: cost.accuracy[name] for name in METRICS if name in cost.accuracy}
-        points.append(Point(cost.label, cost.relus, accuracy, cost.seconds, mark=letter))
+    for cost, letter in zip(alone, ascii_lowercase, strict=False):
+        accuracy = {name: share.value for name, share in cost.accuracy.items()}
+        spread = {name: share.uncertainty for name, share in cost.accuracy.items()}
+        points.append(Point(cost.label, cost.relus, accuracy, cost.seconds, spread, letter))
     return points, kind
 
 
@@ -150,14 +164,18 @@ def before(order: Sequence[str], name: str) -> set[str]:
 def overview_table(runs: Sequence[Run]) -> Table:
     """What a narrow screen shows first comes first: the run, its ReLUs, CA and AdvA."""
     shown = ("CA", "AdvA", "NPA")
-    attacks = attack_titles(runs)
+    attacks, mains = attack_titles(runs), {run.results.attack.name for run in runs if run.results.attack}
+    if len(mains) == 1:
+        attacks.pop(mains.pop(), None)  # it is told as AdvA
     columns = [Column("Run", numeric=False), Column("ReLUs")]
     columns += [Column(metric, "With an oracle, %") for metric in shown]
     columns += [Column(title, "Best single branch, %") for title in ("branch", *shown)]
     columns += [Column(title, "Attacks, through it, %") for title in attacks.values()]
     columns += [Column(title, "Of a baseline, %", 1) for title in CORRUPTION_ERRORS.values()]
     columns += [Column("%", "ReLUs kept", 1), Column("of", "ReLUs kept")]
-    columns += [Column("Images"), Column("Model", numeric=False), Column("Data set", numeric=False)]
+    columns += [Column("Images"), Column("Model", numeric=False)]
+    several = len({run.results.dataset for run in runs}) > 1  # of one data set the page's head speaks
+    columns += [Column("Data set", numeric=False)] if several else []
     rows = []
     for run in runs:
         results, relus = run.results, run.results.relus
@@ -169,7 +187,7 @@ def overview_table(runs: Sequence[Run]) -> Table:
         row += [share_of(results, name, single) for name in attacks]
         row += [accuracy_of(results, name, branches[0]) for name in CORRUPTION_ERRORS]
         row += [relus.share, relus.total]
-        rows.append([*row, results.accuracy.images, results.model, results.dataset])
+        rows.append([*row, results.accuracy.images, results.model, *([results.dataset] if several else [])])
     return table("All runs side by side", columns, rows)
 
 
@@ -199,12 +217,16 @@ def private_table(costs: Sequence[PrivateCost]) -> Table | None:
     columns = [Column("Network", numeric=False), Column("ReLUs"), Column("Protocol", numeric=False)]
     columns += [Column("Link", numeric=False), Column("How", numeric=False), Column("s", "An image", 2)]
     columns += [Column("MB", "An image", 1), Column("rounds", "An image", 0), Column("Branch")]
-    columns += [Column(f"{metric} %", digits=1) for metric in METRICS]
+    columns += [
+        *(Column(f"{metric} %", "In the clear") for metric in METRICS),
+        Column("images", "In the clear", numeric=False),
+    ]
     rows = [
         [
             *(Path(cost.file).stem, cost.relus, cost.protocol, cost.link, cost.how),
             *(cost.seconds, cost.bytes / 1e6, cost.rounds, cost.branch),
             *(cost.accuracy.get(metric) for metric in METRICS),
+            cost.measured_on,
         ]
         for cost in costs
     ]

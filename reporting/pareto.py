@@ -55,9 +55,30 @@ def pareto_figure(points: Sequence[Point], seconds_label: str = SECONDS, *, fron
 
     With `front` a line joins those that no other network beats in both. Networks are numbered, and named below.
     """
+    return _panels(points, _costs(points, seconds_label), front)
+
+
+@styled
+def pareto_figures(points: Sequence[Point], seconds_label: str = SECONDS, *, front: bool = True) -> list[Figure]:
+    """The same as a figure a panel, each of the networks that it has a place for: they stand side by side on a wide
+    page, and one below the other on a narrow one.
+    """
+    figures = []
+    for title, costs in _costs(points, seconds_label).items():
+        places = [number for number, cost in enumerate(costs) if math.isfinite(cost)]
+        figures.append(_panels([points[at] for at in places], {title: [costs[at] for at in places]}, front))
+    return figures
+
+
+def _costs(points: Sequence[Point], seconds_label: str) -> dict[str, list[float]]:
+    """{title of a panel: what each network costs, NaN where nobody asked}"""
     costs = {"ReLUs kept": [float(point.relus) for point in points]}
     if any(point.seconds is not None for point in points):
         costs[seconds_label] = [math.nan if point.seconds is None else point.seconds for point in points]
+    return costs
+
+
+def _panels(points: Sequence[Point], costs: Mapping[str, Sequence[float]], front: bool) -> Figure:
     width = COLUMN if len(costs) == 1 else PAGE
     figure = Figure(figsize=(width, 2.5 + 0.14 * len(points)), layout="constrained")
     panels = figure.subplots(1, len(costs), sharey=True, squeeze=False)[0]
@@ -65,7 +86,7 @@ def pareto_figure(points: Sequence[Point], seconds_label: str = SECONDS, *, fron
     panels[0].set_ylabel("Accuracy (%)")
     handles, names = panels[0].get_legend_handles_labels()
     figure.legend(handles, names, loc="outside upper right", ncols=3, handletextpad=0.1)
-    if len(points) > 1:
+    if len(points) > 1 or points[0].mark:
         numbered = [Line2D([], [], linestyle="none") for _ in points]
         marks = [point.mark or str(number) for number, point in enumerate(points, 1)]
         named = [f"{mark}  {literal(point.label)}" for mark, point in zip(marks, points, strict=True)]

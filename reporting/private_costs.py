@@ -8,8 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from formats.results import Results
+from reporting.cells import Share
+from reporting.tables import METRICS
 
 MEASURED, ESTIMATED = "measured", "estimated"
+SOURCES = {"validation": "evaluated", "training": "held-out, in training"}
 LINKS = {"loopback": "this machine", "own_machine": "this machine", "network": "a network"}
 
 
@@ -18,6 +21,7 @@ class PrivateCost:
     """One network under one protocol over one link: bytes both ways, rounds and seconds of an image after the first.
 
     `how`: measured, or estimated from constants or from what was measured without that link. `sha256`: of the file.
+    `accuracy`: in the clear, through that branch, `measured_on` so many images.
     """
 
     label: str
@@ -25,7 +29,8 @@ class PrivateCost:
     sha256: str | None
     branch: int
     relus: int
-    accuracy: Mapping[str, float]
+    accuracy: Mapping[str, Share]
+    measured_on: str | None
     protocol: str
     link: str
     how: str
@@ -65,14 +70,19 @@ def estimated_costs(content: Mapping) -> Iterator[PrivateCost]:
 def _cost(
     record: Mapping, protocol: str, link: str, how: str, size: float, rounds: float, seconds: float
 ) -> PrivateCost:
-    known = {name: value for name, value in (record["accuracy"] or {}).items() if isinstance(value, float)}
+    known = record["accuracy"] or {}
+    fewer = {"AdvA": known.get("attacked_images")}
+    shares = {
+        name: Share(known[name], fewer.get(name) or known["images"]) for name in METRICS if known.get(name) is not None
+    }
     return PrivateCost(
         label=f"{record['model']}, {record['relus']['kept']:,} ReLUs",
         file=record["file"],
         sha256=record["sha256"],
         branch=record["branch"],
         relus=record["relus"]["kept"],
-        accuracy=known,
+        accuracy=shares,
+        measured_on=f"{known['images']:,} {SOURCES[known['source']]}" if shares else None,
         protocol=protocol,
         link=link,
         how=how,

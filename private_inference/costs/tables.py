@@ -162,7 +162,10 @@ def accuracy_notes(every: Sequence[dict]) -> list[str]:
     sources: dict[str, list[str]] = {}
     for measured in every:
         if found := measured["accuracy"]:
-            words = f"{ACCURACY_SOURCES[found['source']]} on {found['images']:,} images, branch {measured['branch']}"
+            words = f"{ACCURACY_SOURCES[found['source']]} on {found['images']:,} images"
+            if found.get("AdvA") is not None and (fewer := found.get("attacked_images")):
+                words += f" (AdvA on {fewer:,})"
+            words += f", branch {measured['branch']}"
             sources.setdefault(words, []).append(measured["label"])
     shown = [metric for metric in METRICS if any((row["accuracy"] or {}).get(metric) is not None for row in every)]
     if not shown:
