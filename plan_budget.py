@@ -206,11 +206,11 @@ def main(args: argparse.Namespace) -> None:
     model, checkpoint = load_model(args.checkpoint)
     plan = settle(args, checkpoint)
     relus = None if plan.relus is None else total_of(plan.relus, model)
-    check_total(relus or 0, model)
+    check_total(relus or 0, model, option="--write_relus")
     architecture = architecture_of(checkpoint.model.name)
 
     # What ReLUs are worth, and what they cost
-    losses = layer_sensitivities(architecture, model, plan.sensitivity)
+    losses = layer_sensitivities(architecture, model, plan.sensitivity, "--sensitivity")
     constants = load_constants().protocols[plan.settings.protocol]
     prices = relu_prices(model, constants, plan.settings)
     worth = Worth(measured_scores(plan, model, checkpoint, processes), losses, LOSS if plan.sensitivity else SHARE)

@@ -64,12 +64,17 @@ def total_of(budget: int | str, model: nn.Module) -> int:
     return math.floor(Fraction(budget[:-1]) / 100 * sum(site.total for site in relu_sites(model).values()))
 
 
-def check_total(total: int, model: nn.Module, available: Sequence[int] | None = None) -> None:
-    """Raise UserError for a total that the network, or where given the one with `available` ReLUs, does not have."""
+def check_total(
+    total: int, model: nn.Module, available: Sequence[int] | None = None, option: str = "--relu_budget"
+) -> None:
+    """Raise UserError for a total that the network, or where given the one with `available` ReLUs, does not have.
+
+    `option` gave it.
+    """
     most = sum(available or (site.total for site in relu_sites(model).values()))
     if not 0 <= total <= most:
         where = "this network" if available is None else "the network of --mask_from"
-        raise UserError(f"--relu_budget {total}: {where} has {most} ReLUs")
+        raise UserError(f"{option} {total}: {where} has {most} ReLUs; name a number from 0 to that")
 
 
 def allocate_budget(
@@ -109,20 +114,23 @@ def in_proportion(total: int, weights: Sequence[float], sizes: Sequence[int]) ->
     return budget
 
 
-def layer_sensitivities(architecture: str, model: nn.Module, file: str | None = None) -> list[float]:
+def layer_sensitivities(
+    architecture: str, model: nn.Module, file: str | None = None, option: str = "--layer_sensitivity"
+) -> list[float]:
     """How much each ReLU layer matters: what compute_sensitivity.py measured, or the profile of the architecture.
 
-    ResNet18's, stretched, where it has none of its own. Raises UserError for a file without, or of another network.
+    ResNet18's, stretched, where it has none of its own. `option` gave the file. Raises UserError for a file without, or
+    of another network.
     """
     if file is not None:
-        found = load_budget(file, "--layer_sensitivity")
+        found = load_budget(file, option)
         if found.sensitivity is None:
             raise UserError(
-                f"--layer_sensitivity {file}: it holds none; compute_sensitivity.py writes a file that does"
+                f"{option} {file}: it holds no sensitivities; compute_sensitivity.py writes a file that does"
             )
-        check_layers(len(found.sensitivity), model, f"--layer_sensitivity {file}")
+        check_layers(len(found.sensitivity), model, f"{option} {file}")
         if found.model != architecture:
-            raise UserError(f"--layer_sensitivity {file}: it is of {found.model}, this network is a {architecture}")
+            raise UserError(f"{option} {file}: it is of {found.model}, this network is a {architecture}")
         return list(found.sensitivity)
     profile, own = load_profile(architecture)
     return list(profile) if own else interpolate_profile(profile, len(relu_sites(model)))

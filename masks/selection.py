@@ -81,7 +81,7 @@ class MaskChooser:
         kept = sum(site.kept for site in relu_sites(model).values())
         if kept == self.total:
             return None
-        return f"in whole {self.granularity}s the masks keep {kept:,} ReLUs, the nearest to {self.total:,}"
+        return f"in whole {self.granularity}s the masks keep {kept:,} ReLUs instead of {self.total:,}"
 
     def units(self, name: str, site: MaskedReLU, scores: Tensor) -> tuple[Tensor, Tensor]:
         """Score and number of ReLUs of every unit of a site. Raises UserError for NaN."""

@@ -23,6 +23,7 @@ from private_inference.costs.link import network
 from private_inference.costs.prices import relu_prices
 from private_inference.engine.protocols import EngineSettings
 
+MEASURED = "sensitivity/resnet20_cifar10_linearize.yaml"
 ATTACKED = {"attack_mode": "nfgsm", "augment_mode": "augmix", "eps": 8 / 255, "step_size": 2 / 255, "steps": 1}
 STAGE1 = f"train_student_stage1_multigpu.py --model_s Customresnet8 --use2BN --attack_mode pgd {SMALL}"
 
@@ -118,7 +119,7 @@ def test_options_that_do_not_go_together(teacher, tmp_path):
         "--relu_budget 1k --protocol semi2k --inference_batch 4": "--protocol, --inference_batch: only with",
         "--seconds_budget 5": "--seconds_budget needs the link",
         "--seconds_budget 5 --network wan --budget_shares search": "--budget_shares search",
-        "--relu_budget 1k --layer_sensitivity ResNet18_C10_relu82k_sensitivity": "it holds none",
+        "--relu_budget 1k --layer_sensitivity ResNet18_C10_relu82k_sensitivity": "it holds no sensitivities",
         "--relu_budget 1k --layer_sensitivity x.yaml --mask_search snl": "which the search does here",
         "--sensitivity x --layer_sensitivity x.yaml": "which --sensitivity does here",
         "--seconds_budget 5 --network wan --mask_from zoo:none": "zoo:none",
@@ -148,6 +149,8 @@ def test_bad_input_is_one_line(teacher, tmp_path):
         f"plan_budget.py {teacher} --write 3": "plan for one link",
         f"plan_budget.py {teacher} --network wan --images 0 --write 1": "which no budget saves",
         f"plan_budget.py {teacher} --images 0 --sensitivity {tmp_path}/torn.yaml": "not a budget file",
+        f"plan_budget.py {teacher} --images 0 --network wan --write_relus 100k": "--write_relus 100000",
+        f"plan_budget.py {teacher} --images 0 --sensitivity {MEASURED}": "cifar10_linearize.yaml names 19",
         f"plan_budget.py {teacher} --protocol gmw": "--protocol: invalid choice",
         f"{start} --seconds_budget 1 --network wan": "ask for",
         f"{start} --seconds_budget 9 --network wan --protocol aby": "--protocol: invalid choice",
