@@ -93,8 +93,8 @@ def _cost(
 
 
 def most_common_kind(costs: Sequence[PrivateCost]) -> tuple[str, str, str] | None:
-    """The protocol, link and way that most networks have seconds of; None where there are none."""
-    networks = {(cost.kind, cost.sha256 or cost.file) for cost in costs}
+    """The protocol, link and way that most networks have seconds of, of equals the first; None where there are none."""
+    networks = dict.fromkeys((cost.kind, cost.sha256 or cost.file) for cost in costs)
     kinds = Counter(kind for kind, _ in networks)
     worth = {kind: (count, kind[1] != LINKS["loopback"], kind[2] == MEASURED) for kind, count in kinds.items()}
     return max(worth, key=worth.__getitem__) if worth else None
