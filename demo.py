@@ -118,7 +118,7 @@ def main(args) -> None:
 
 def last_screen(evaluated: list[Results], student: Path, page: Path, seconds: float) -> str:
     """What there is now, what it means, and what to try next. `evaluated`: of the teacher, then of the student."""
-    comes_trained = "zoo:cifar10_resnet20_25pct"
+    comes_trained = "zoo:cifar10_resnet20_25pct_24"
     alone, relus = [results.single_branch for results in evaluated], evaluated[1].relus
     right, robust = [f"{one.CA:.0f}" for one in alone], [f"{one.AdvA:.0f}" for one in alone]
     return f"""\

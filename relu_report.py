@@ -1,7 +1,7 @@
 """Where networks keep their ReLUs, what that costs, and how alike their masks are.
 
     python relu_report.py save/student_model/stage2/RUN/Customresnet20_stage2_best_TA0.0.pth
-    python relu_report.py CHECKPOINT CHECKPOINT zoo:cifar10_resnet20_25pct --network wan --out report.json --figures DIR
+    python relu_report.py CHECKPOINT zoo:cifar10_resnet20_25pct_24 --network wan --out report.json --figures DIR
 
 Of every checkpoint, layer by layer: ReLUs kept, channels that have become linear, layers that are closed, and what its
 ReLUs would cost in private inference, estimated from the constants of this project. Of every two of one network: the

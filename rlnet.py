@@ -2,7 +2,7 @@
 
     import rlnet
 
-    model = rlnet.load_model("zoo:cifar10_resnet20_teacher")
+    model = rlnet.load_model("zoo:cifar10_resnet20_teacher_24")
     print(model.about)
     found = rlnet.evaluate(model, "cifar10", attacks=["pgd"], corruptions=["fog"], limit=256)
     print(found["CA"], found["attacks"]["pgd"])

@@ -5,7 +5,9 @@ from __future__ import annotations
 import ast
 import importlib.util
 import runpy
+import shutil
 import sys
+import textwrap
 from pathlib import Path
 
 # In the order in which they are used.
@@ -31,8 +33,12 @@ def purpose(script: str) -> str:
 
 
 def usage() -> str:
-    width = max(len(spoken(script)) for script in SCRIPTS)
-    lines = [f"  {spoken(script):<{width}}  {purpose(script)}" for script in SCRIPTS]
+    indent = max(len(spoken(script)) for script in SCRIPTS) + 4
+    columns = max(indent + 30, min(shutil.get_terminal_size().columns, 120))
+    lines = [
+        textwrap.fill(f"  {spoken(script)}".ljust(indent) + purpose(script), columns, subsequent_indent=indent * " ")
+        for script in SCRIPTS
+    ]
     return "\n".join(["usage: rlnet NAME [options]; rlnet NAME --help explains them", "", *lines])
 
 

@@ -41,6 +41,7 @@ from evaluation.recipe import training_recipe
 from evaluation.results import network_results
 from evaluation.self_checks import warnings_of
 from evaluation.settle import MODES, settle
+from evaluation.words import opening
 from formats.measured import Accuracy, Origin
 from formats.results import Results
 from helper import command_line
@@ -127,6 +128,8 @@ def main(args: argparse.Namespace) -> None:
         about = {"of all": len(source)}
         source, corrupted = spaced(source, count), corrupted and SpacedSet(corrupted, count)
     measured = open_measurements(plan.folder, plan.checkpoint, processes, plan.resume)
+
+    measured.say(opening(plan, source, corrupted, processes))
 
     # Measurements, each on disk before the next begins
     settings = (source, measured, processes, plan.images)

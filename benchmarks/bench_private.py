@@ -1,6 +1,6 @@
 """The secure engine used naively against how this repository uses it: the same weights, one run, turn by turn.
 
-    python -m benchmarks.bench_private --path zoo:cifar10_resnet20_25pct --protocol cheetah semi2k --links loopback wan
+    python -m benchmarks.bench_private --path zoo:cifar10_resnet20_25pct_24 --protocol cheetah semi2k --links wan
 
 naive compares the whole map of every ReLU layer, kept or not, in 64 bits, one image after the other, in one thread,
 each convolution as the engine has it. What masks keep would then be chosen from both maps, alone and for nothing.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import partial
 from statistics import mean
 
@@ -21,8 +21,10 @@ from evaluation.measurements import Measurements, Unsaved
 from evaluation.parts import evaluate_parts
 from evaluation.plan import main_attack
 from evaluation.self_checks import inspect
+from formats.measured import Origin
 from helper.processes import Processes, bar_options
-from reporting.tables import counted
+from helper.text import percent
+from reporting.tables import corruption_title, counted
 
 
 class Evaluation:
@@ -92,6 +94,7 @@ class Evaluation:
             lambda: self.evaluate(self.load(self.source), clean_branches=self.branches, description="clean"),
             **self.images,
         )
+        self.measured.say(f"clean: {through_branches(found['CA'])}")
         return {"images": found["images"], "CA": found["CA"]}
 
     def attack(self, attack: AttackSettings) -> dict[str, float]:
@@ -126,6 +129,7 @@ class Evaluation:
             else:
                 found = self.measured.take(title, partial(at_once, branch, title), **settings)
             accuracy |= found["AdvA"]
+            self.measured.say(f"{attack.entry.title}: {through_branches(found['AdvA'])}")
         return accuracy
 
     def corruptions(
@@ -144,6 +148,7 @@ class Evaluation:
         table: dict[str, dict[str, list[float]]] = {
             str(branch): {name: [] for name in names} for branch in self.branches
         }
+        made = Origin(**asdict(corrupted.provenance))
         cells = [(name, severity) for name in names for severity in severities]
         with tqdm(cells, desc="corruptions", unit="cell", **bar_options(self.processes)) as bar:
             for name, severity in bar:
@@ -157,4 +162,12 @@ class Evaluation:
                 )
                 for branch, value in found["CA"].items():
                     table[branch][name].append(value)
+                if severity == severities[-1]:
+                    means = {branch: mean(rows[name]) for branch, rows in table.items()}
+                    self.measured.say(f"{corruption_title(name, made)}: {through_branches(means)}")
         return table
+
+
+def through_branches(shares: Mapping[str, float]) -> str:
+    """'91.20 % (branch 0), 63.10 % (branch 1)'"""
+    return ", ".join(f"{percent(value)} % (branch {branch})" for branch, value in shares.items())

@@ -7,6 +7,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from tqdm import tqdm
+
 from helper.errors import UserError
 from helper.files import file_digest, lock_folder, read_json, write_json
 from helper.processes import Processes, on_main_process
@@ -63,6 +65,11 @@ class Measurements:
 
         return self.take(name, lambda: measure(self.unfinished.get(key, {}), keep), **settings)
 
+    def say(self, text: str) -> None:
+        """A result as it comes: the rest may take hours."""
+        if self.processes.is_main:
+            tqdm.write(text)
+
     def _write(self) -> None:
         content = {"checkpoint": self.digest, "cells": self.cells}
         if self.unfinished:
@@ -76,7 +83,7 @@ def _key(name: str, settings: dict) -> str:
 
 
 class Unsaved:
-    """In the place of `Measurements`, for a network that has no file: nothing is kept."""
+    """In the place of `Measurements`, for a network that has no file: nothing is kept, and nothing said."""
 
     def take(self, name: str, measure: Callable[[], dict], /, **settings: object) -> dict:
         return measure()
@@ -85,6 +92,9 @@ class Unsaved:
         self, name: str, measure: Callable[[dict, Callable[[dict], None]], dict], /, **settings: object
     ) -> dict:
         return measure({}, lambda known: None)
+
+    def say(self, text: str) -> None:
+        pass
 
 
 def open_measurements(folder: Path, checkpoint: Path, processes: Processes, resume: Path | None) -> Measurements:

@@ -5,9 +5,12 @@ from __future__ import annotations
 import argparse
 import os
 import re
+import shutil
 import sys
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
+from itertools import groupby
 from pathlib import Path
 
 from helper.script import DEBUG
@@ -75,7 +78,7 @@ class Parser(argparse.ArgumentParser):
         either = {id(action) for group in alternatives for action in group._group_actions}
         needed = [action for action in self._actions if action.required or id(action) in either]
         formatter.add_usage(self.usage, needed, alternatives)
-        formatter.add_text(self.description)
+        formatter.add_text(reflowed(self.description or ""))
         known = {action.dest: action for action in self._actions}
         first = [known[name] for name in self.first]
         sections = [("what people change first", first)] if first else []
@@ -85,7 +88,7 @@ class Parser(argparse.ArgumentParser):
             formatter.start_section(title)
             formatter.add_arguments(actions)
             formatter.end_section()
-        formatter.add_text(self.epilog)
+        formatter.add_text(reflowed(self.epilog or ""))
         return formatter.format_help()
 
     def check_words(self, words: Sequence[str]) -> None:
@@ -98,6 +101,16 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str):
         self.exit(2, f"error: {' '.join(message.split())} (--help explains the options)\n")
+
+
+def reflowed(text: str) -> str:
+    """Paragraphs as wide as the terminal; what is indented, commands and tables, stays as it is."""
+    width = min(shutil.get_terminal_size().columns, 120) - 2
+    lines: list[str] = []
+    for stays, found in groupby(text.splitlines(), key=lambda line: not line or line.startswith(" ")):
+        block = list(found)
+        lines += block if stays else textwrap.wrap(" ".join(block), width, break_on_hyphens=False)
+    return "\n".join(lines)
 
 
 def exact(text: str) -> Fraction:

@@ -20,6 +20,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from helper.errors import UserError
+from helper.text import count
 
 PATIENCE = 300  # seconds that the processes of a run wait for one another; RLNET_RENDEZVOUS_SECONDS says otherwise
 MOST = 2**16  # processes
@@ -212,3 +213,12 @@ def bar_options(processes: Processes) -> dict:
     """A bar for the main process only, and not for what is over in no time; in a log file a line every half minute."""
     interval = 0.5 if sys.stderr.isatty() else 30
     return {"disable": not processes.is_main, "mininterval": interval, "delay": interval, "leave": False}
+
+
+def device_in_words(processes: Processes) -> str:
+    """'cpu, 2 threads'; '2 processes, each on cuda'."""
+    name = processes.device.type
+    if name == "cpu":
+        threads = torch.get_num_threads()
+        name = f"cpu, {count(threads, 'thread')}"
+    return name if processes.count == 1 else f"{processes.count} processes, each on {name}"

@@ -16,6 +16,12 @@ def duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
+def count(number: int, what: str) -> str:
+    """'1 batch', '2 batches'"""
+    plural = "es" if what.endswith("ch") and what != "epoch" else "s"
+    return f"{number:,} {what}{plural if number != 1 else ''}"
+
+
 def table(rows: Sequence[Sequence[str]]) -> str:
     """Columns as wide as they must be, the first to the left, the others to the right; the first row is the head."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]

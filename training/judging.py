@@ -101,7 +101,7 @@ def test_checkpoints(task: Task, run: RunFolder, plan: Plan, progress: Progress,
                 attack_branches=trained_branches(task),
                 attack=plan.judged_under,
                 seed=plan.seed,
-                description=f"test {run.best(suffix).name}",
+                description=f"test best{suffix}",
             )
             weights = describe_weights(task.student)
             measured[network] = {"accuracy": Accuracy(**accuracy), "weights": Kept(**weights) if weights else None}

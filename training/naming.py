@@ -10,13 +10,14 @@ PLAIN_TAG = "senet"
 # The rule of `checkpoint_stem` and training/judging.py's criteria, as --help has it.
 CHECKPOINT_FILES = """\
 checkpoints, in the run's folder:
-  STEM_best.pth          without an attack: the epoch of the best clean accuracy
-  STEM_best_TA0.0.pth    with one: that of the best clean accuracy, through branch 0
-  STEM_best_ATA1.0.pth   that of the best accuracy under attack, through the adversarial branch, whose number it names:
-                         0.0, with --use2BN 1.0, with --use3BN 2.0
-  STEM_best_ema...pth    with --ema: the same of the averaged weights
-  STEM_last.pth          everything needed to go on
-  STEM is the network's name; _stage2 follows it in stage 2, and _stage1 in a stage 1 without an attack.
+  STEM_best.pth         without an attack: the epoch of the best clean accuracy
+  STEM_best_TA0.0.pth   with one: that of the best clean accuracy, branch 0's
+  STEM_best_ATA1.0.pth  that of the best accuracy under attack, through the
+                        adversarial branch, whose number it names: 0.0, with
+                        --use2BN 1.0, with --use3BN 2.0
+  STEM_best_ema...pth   with --ema: the same of the averaged weights
+  STEM_last.pth         everything needed to go on
+STEM is the network's name; _stage2 follows it in stage 2, and _stage1 in a stage 1 without an attack.
 """
 
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import torch
-
 from attacks.attack import AttackSettings
 from formats.measured import AttackRecord
-from helper.processes import Processes
+from helper.processes import Processes, device_in_words
+from helper.text import count
 from masks.counting import relu_totals
 from models.layers import Network
 from models.own import model_words
@@ -39,26 +38,11 @@ def opening(plan: Plan, loaders: Loaders, student: Network, processes: Processes
     return "; ".join(parts)
 
 
-def count(number: int, what: str) -> str:
-    """'1 batch', '2 batches'"""
-    plural = "es" if what.endswith("ch") and what != "epoch" else "s"
-    return f"{number:,} {what}{plural if number != 1 else ''}"
-
-
 def plan_view(attack: AttackSettings | None):
     """View -> its name, with the attack that makes it."""
     return lambda view: (
         f"adv ({attack_in_words(AttackRecord.model_validate(attack.record()))})" if view == "adv" and attack else view
     )
-
-
-def device_in_words(processes: Processes) -> str:
-    """'cpu, 2 threads'; '2 processes, each on cuda'."""
-    name = processes.device.type
-    if name == "cpu":
-        threads = torch.get_num_threads()
-        name = f"cpu, {count(threads, 'thread')}"
-    return name if processes.count == 1 else f"{processes.count} processes, each on {name}"
 
 
 def closing(plan: Plan, run: RunFolder, best: str) -> str:

@@ -25,7 +25,7 @@ SETTINGS = DataSettings(batch_size=4, num_workers=0, select_on="test")
 class Halves(Attack):
     """Its first part breaks odd images, its second those below 6; the model is called once for each."""
 
-    name = "halves"
+    name, title = "halves", "Halves"
     parts = MappingProxyType({"odd": 1, "low": 1})
     whole_batches = True
 

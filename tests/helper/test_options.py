@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from helper.command_line import Parser
+from helper.command_line import Parser, reflowed
 from helper.errors import UserError
 from train_teacher import parse_args
 
@@ -146,6 +146,15 @@ def test_help_begins_with_ten_options_and_says_every_one_once(script: str, capsy
     assert len(every) == len(set(every))
     training = {"--limit_train_batches", "--save_freq", "--print_freq"}
     assert training & set(every) == (training if script in STAGES else set())
+
+
+def test_help_fits_the_terminal_but_for_commands(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("COLUMNS", "40")
+    text = "A paragraph of more than forty characters,\nin two.\n\n    python a.py --with a_command_of_some_length\n"
+    paragraph, _, command = reflowed(text).partition("\n\n")
+    assert max(map(len, paragraph.splitlines())) <= 38
+    assert " ".join(paragraph.split()) == "A paragraph of more than forty characters, in two."
+    assert command == "    python a.py --with a_command_of_some_length"
 
 
 def test_help_lists_what_there_is(capsys: pytest.CaptureFixture[str]):

@@ -79,6 +79,13 @@ def test_everything_is_written(evaluated):
     assert any("chosen on the test set" in sentence for sentence in found["warnings"])
     assert "Warning: the checkpoint's epoch was chosen on the test set" in output
     assert "frost (procedural)" in output
+    assert output.startswith(
+        "evaluation: Customresnet8 on digits, 2 trained branches; 355 test images, the first 2 batches; FGSM at 8/255, "
+        "PGD-2 at 8/255, 2 restarts; 3 corruptions at 2 severities, generated on the fly with seed 0, frost procedural"
+    )
+    # Results as they come.
+    said = [line.partition(":")[0] for line in output.splitlines() if re.search(r": \d.* % \(branch \d\)$", line)]
+    assert said == ["clean", "FGSM", "FGSM", "PGD", "PGD", "Gaussian noise", "frost (procedural)", "fog"]
     assert not re.search(r"^frost\s+\d", output, re.MULTILINE)
     (table,) = folder.rglob("results.csv")
     rows = list(csv.DictReader(table.open()))
