@@ -13,7 +13,7 @@ Across machines, each side started by its owner and holding only its own secret:
 Only the client learns the logits; the server's weights never leave it. What both know is the public program: the
 layers, their shapes, and which ReLUs the mask keeps. A kept ReLU is compared in secret, all others cost nothing. Writes
 private_inference.json and .csv and figures into save/private_inference/<name>/, with --estimate-only estimate.json into
-<name>_estimate/. Needs the secure engine, but for estimates: `make pi`.
+a folder of its own there. Needs the secure engine, but for estimates: `make pi`.
 """
 
 from __future__ import annotations

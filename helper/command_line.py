@@ -13,7 +13,7 @@ from fractions import Fraction
 from itertools import groupby
 from pathlib import Path
 
-from helper.script import DEBUG
+from helper.script import DEBUG, leave_with
 
 from helper.run_folder import LONGEST, find_by_long_name
 from helper.zoo import PREFIX, local_file
@@ -100,7 +100,7 @@ class Parser(argparse.ArgumentParser):
                 self.error(f"{word}: '--' is no value")
 
     def error(self, message: str):
-        self.exit(2, f"error: {' '.join(message.split())} (--help explains the options)\n")
+        leave_with(f"{message} (--help explains the options)")
 
 
 def reflowed(text: str) -> str:

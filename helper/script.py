@@ -6,12 +6,15 @@ All but 0 with one line on stderr, from the first import on.
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import signal
 import sys
+import time
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from types import FrameType, ModuleType
 
 from helper import end_at_once
@@ -69,8 +72,18 @@ def lost_a_peer(error: Exception) -> bool:
 
 
 def leave_with(message: str, status: int = 2) -> None:
-    print(f"{error_prefix()}: {' '.join(message.split())}", file=sys.stderr)
+    line = f"{error_prefix()}: {' '.join(message.split())}"
+    print(line, file=sys.stderr)
+    tell_torchrun(line)
     leave(status)
+
+
+def tell_torchrun(line: str) -> None:
+    """Nothing keeps torchrun from a traceback of its own; below that, its last lines quote what this file says."""
+    if file := os.environ.get("TORCHELASTIC_ERROR_FILE"):
+        said = {"message": line, "extraInfo": {"py_callstack": line, "timestamp": str(int(time.time()))}}
+        with suppress(OSError):
+            Path(file).write_text(json.dumps({"message": said}))
 
 
 def error_prefix() -> str:

@@ -6,8 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap, PowerNorm
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
 from matplotlib.patches import Patch
 
 from reporting.figure_style import DROPPED, INK, KEPT, PAGE, SERIES, literal, styled
@@ -31,17 +33,16 @@ def mask_maps(masks: Mapping[str, np.ndarray], layers: Sequence[str] | None = No
     """Where layers keep their ReLUs: above, the share of channels that do at each pixel; below, single channels.
 
     `masks`: bool (C, H, W) by layer, in forward order. `layers`: which to show; without them, four from the first to
-    the last. All layers are on one scale, by the root, so that one ReLU in a hundred is seen beside all of them.
+    the last.
     """
     names = list(layers or spread(list(masks), MAPS))
     width = PAGE * len(names) / MAPS
     figure = Figure(figsize=(width, 4.15 * PAGE / MAPS / 1.75), layout="constrained")
     grid = figure.subplots(2, len(names), squeeze=False)
-    scale = PowerNorm(0.5, vmin=0, vmax=100)
     for column, name in enumerate(names):
         mask = masks[name]
         above, below = grid[:, column]
-        picture = above.imshow(100 * mask.mean(0), cmap="cividis", norm=scale, interpolation="nearest")
+        picture = draw_shares(above, mask)
         channels = list(dict.fromkeys(spread(range(len(mask)), TILES**2)))
         colours = ListedColormap([DROPPED, KEPT])
         below.imshow(montage(mask[channels]), cmap=colours, vmin=0, vmax=1, interpolation="nearest")
@@ -50,14 +51,27 @@ def mask_maps(masks: Mapping[str, np.ndarray], layers: Sequence[str] | None = No
         for axes in (above, below):
             axes.set(xticks=[], yticks=[])
             axes.spines[:].set_visible(False)
-    bar = figure.colorbar(picture, ax=list(grid[0]), orientation="vertical", fraction=0.05, pad=0.01, aspect=14)
+    add_share_bar(figure, picture, grid[:1])
+    handles = [Patch(color=KEPT, label="keeps its ReLU"), Patch(color=DROPPED, label="identity")]
+    figure.legend(handles=handles, loc="outside lower center", ncols=2, handlelength=1, handleheight=1)
+    return figure
+
+
+def draw_shares(axes: Axes, mask: np.ndarray) -> AxesImage:
+    """The share of channels with ReLU at each pixel of a mask (C, H, W). All maps are on one scale, by the root, so
+    that one ReLU in a hundred is seen beside all of them.
+    """
+    scale = PowerNorm(0.5, vmin=0, vmax=100)
+    return axes.imshow(100 * mask.mean(0), cmap="cividis", norm=scale, interpolation="nearest")
+
+
+def add_share_bar(figure: Figure, picture: AxesImage, grid: np.ndarray) -> None:
+    """What the colours of `draw_shares` stand for, at the right of a grid of axes (rows, columns)."""
+    bar = figure.colorbar(picture, ax=list(grid.flat), fraction=0.05, pad=0.01, aspect=14 * len(grid))
     bar.outline.set_visible(False)
     bar.ax.tick_params(length=2, labelsize=6.5)
     bar.set_ticks([0, 1, 5, 25, 50, 100])
     bar.set_label("Channels with ReLU (%)", fontsize=7)
-    handles = [Patch(color=KEPT, label="keeps its ReLU"), Patch(color=DROPPED, label="identity")]
-    figure.legend(handles=handles, loc="outside lower center", ncols=2, handlelength=1, handleheight=1)
-    return figure
 
 
 def title_of(name: str, mask: np.ndarray) -> str:
@@ -87,10 +101,10 @@ def montage(masks: np.ndarray) -> np.ma.MaskedArray:
 def example_images(examples: Sequence[Example], labels: Sequence[str]) -> Figure:
     """A column an Example, a row an image, its true label (B of them) at the left and the prediction below each."""
     rows, columns = len(labels), len(examples)
-    cell, caption, top = 0.86, 0.19, 0.26
+    cell, caption, top = 0.86, 0.19, 0.08 + 0.13 * max(example.title.count("\n") + 1 for example in examples)
     left = 0.15 + 0.062 * max(len(shorten(label, 20)) for label in labels)
     width, height = left + columns * cell + (columns - 1) * 0.08, top + rows * (cell + caption)
-    figure = Figure(figsize=(width + 0.05, height + 0.05))
+    figure = Figure(figsize=(width + 0.12, height + 0.05))  # a title may be wider than its images
     width, height = figure.get_size_inches()
     for column, example in enumerate(examples):
         pixels = np.clip(np.asarray(example.images, dtype=float).transpose(0, 2, 3, 1), 0, 1)

@@ -7,11 +7,10 @@ from itertools import combinations
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
 from helper.text import table
 from reporting.figure_style import COLUMN, MUTED, PAGE, line_style, literal, styled
-from reporting.image_figures import MAPS, shorten, spread, title_of
+from reporting.image_figures import MAPS, add_share_bar, draw_shares, shorten, spread, title_of
 
 Masks = Mapping[str, np.ndarray]
 
@@ -101,31 +100,22 @@ def overlap_figure(found: Sequence[dict]) -> Figure:
 
 @styled
 def masks_side_by_side(every: Sequence[Masks], labels: Sequence[str], layers: Sequence[str] | None = None) -> Figure:
-    """The share of channels with ReLU at each pixel: a row a network, a column a layer, which has one scale for all.
+    """The share of channels with ReLU at each pixel: a row a network, a column a layer.
 
     `layers`: which to show; without them, four of the first network from the first to the last.
     """
     names = list(layers or spread(list(every[0]), MAPS))
-    width = PAGE * len(names) / MAPS
-    figure = Figure(figsize=(width, 0.55 + 1.62 * len(every)), layout="constrained")
+    figure = Figure(figsize=(PAGE * len(names) / MAPS, 0.1 + 1.62 * len(every)), layout="constrained")
     grid = figure.subplots(len(every), len(names), squeeze=False)
-    for column, name in enumerate(names):
-        shares = [100 * masks[name].mean(0) if name in masks else None for masks in every]
-        most = max(share.max() for share in shares if share is not None) or 100
-        for row, (axes, masks, share) in enumerate(zip(grid[:, column], every, shares, strict=True)):
+    for row, (masks, label) in enumerate(zip(every, labels, strict=True)):
+        grid[row, 0].set_ylabel(literal(shorten(label, 26)), fontsize=7)
+        for axes, name in zip(grid[row], names, strict=True):
             axes.set(xticks=[], yticks=[])
             axes.spines[:].set_visible(False)
-            if column == 0:
-                axes.set_ylabel(literal(shorten(labels[row], 26)), fontsize=7)
-            if share is None:
+            if name in masks:
+                picture = draw_shares(axes, masks[name])
+                axes.set_title(title_of(name, masks[name]), loc="left", fontsize=7)
+            else:
                 axes.text(0.5, 0.5, "no such layer", ha="center", va="center", color=MUTED, transform=axes.transAxes)
-                continue
-            picture = axes.imshow(share, cmap="cividis", vmin=0, vmax=most, interpolation="nearest")
-            axes.set_title(title_of(name, masks[name]), loc="left", fontsize=7)
-        bar = figure.colorbar(picture, ax=grid[:, column], orientation="horizontal", fraction=0.04, pad=0.03, aspect=22)
-        bar.outline.set_visible(False)
-        bar.ax.tick_params(length=2, labelsize=6.5)
-        bar.locator = MaxNLocator(4, steps=[1, 2, 2.5, 5, 10])
-        bar.update_ticks()
-        bar.set_label("Channels with ReLU (%)", fontsize=7)
+    add_share_bar(figure, picture, grid)
     return figure
