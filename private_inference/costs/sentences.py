@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from helper.text import count
 from private_inference.costs.link import speed_in_words
 from private_inference.costs.tables import all_costs
 
@@ -25,8 +26,8 @@ def sentences(results: dict) -> list[str]:
         batch = engine.get("batch", 1)
         first = "first image" if batch == 1 else f"first batch of {batch} (an image, but all of the set-up)"
         found.append(
-            f"Cold is the {first}, which includes what the parties set up once; warm is the mean of the other "
-            f"{results['images'] - batch:,} images. {before}"
+            f"Cold is the {first}, which includes what the parties set up once; warm is the mean over "
+            f"the {count(results['images'] - batch, 'image')} after it. {before}"
         )
     else:
         found.append(
@@ -35,8 +36,8 @@ def sentences(results: dict) -> list[str]:
         )
     found.append(
         "Bytes and rounds are exact; seconds vary from run to run on a shared machine "
-        f"({machine['processor']}, {machine['cores']} cores; {engine.get('threads', 1)} threads a party). Correlations "
-        "for comparisons are made ahead, in bursts: a burst's bytes are a row of their own where another image shows "
+        f"({machine['processor']}, {machine['cores']} cores; {count(engine.get('threads', 1), 'thread')} a party). "
+        "Correlations for comparisons are made ahead, in bursts: a burst's bytes are a row of their own where another image shows "
         "what the layer takes without it, else its layer's; its seconds are the layer's."
     )
     found.append(f"Seconds were measured over {link_in_words(results['link'])}.")
