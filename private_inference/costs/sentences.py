@@ -37,8 +37,8 @@ def sentences(results: dict) -> list[str]:
     found.append(
         "Bytes and rounds are exact; seconds vary from run to run on a shared machine "
         f"({machine['processor']}, {machine['cores']} cores; {count(engine.get('threads', 1), 'thread')} a party). "
-        "Correlations for comparisons are made ahead, in bursts: a burst's bytes are a row of their own where another image shows "
-        "what the layer takes without it, else its layer's; its seconds are the layer's."
+        "Correlations for comparisons are made ahead, in bursts: a burst's bytes are a row of their own where another "
+        "image shows what the layer takes without it, else its layer's; its seconds are the layer's."
     )
     found.append(f"Seconds were measured over {link_in_words(results['link'])}.")
     found.append(fused_in_words(every))
