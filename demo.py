@@ -66,7 +66,7 @@ def main(args) -> None:
     budget = round(args.relu_share * relu_totals(model)[1])
     student = student_name(args.model)
     recipe = SHORT if args.dataset == "digits" else dict.fromkeys(SHORT, "")
-    save = Path(args.save_dir).resolve()
+    save = Path(args.save_dir)
     common = f"--dataset {args.dataset} --data_root {shlex.quote(args.data_root)} --save_dir {shlex.quote(str(save))}"
 
     name = f"{args.model}_{data.name}"
@@ -113,33 +113,41 @@ def main(args) -> None:
     page = save / "report.html"
     run("report.py", f"{shlex.join(map(str, evaluated))} --out {shlex.quote(str(page))}")
     print(f"\n{table(rows)}\n")
-    print(last_screen([read_results(folder) for folder in evaluated], finished, page, perf_counter() - started))
+    fewer = f"{args.relu_share / 3:.2g}"
+    again = ["--relu_share", fewer, "--dataset", args.dataset, "--model", args.model, "--data_root", args.data_root]
+    again += ["--save_dir", f"{args.save_dir}_{fewer}"]
+    print(last_screen([read_results(folder) for folder in evaluated], finished, page, perf_counter() - started, again))
 
 
-def last_screen(evaluated: list[Results], student: Path, page: Path, seconds: float) -> str:
-    """What there is now, what it means, and what to try next. `evaluated`: of the teacher, then of the student."""
+def last_screen(evaluated: list[Results], student: Path, page: Path, seconds: float, fewer: list[str]) -> str:
+    """What there is now, what it means, and what to try next.
+
+    `evaluated`: of the teacher, then of the student; `fewer`: the options that keep a third of these ReLUs.
+    """
     comes_trained = "zoo:cifar10_resnet20_25pct_24"
     alone, relus = [results.single_branch for results in evaluated], evaluated[1].relus
     right, robust = [f"{one.CA:.0f}" for one in alone], [f"{one.AdvA:.0f}" for one in alone]
     return f"""\
 What you have, after {duration(seconds)}
   {student}
-      a network that keeps {relus.kept:,} of {relus.total:,} ReLUs ({relus.share:.0f} %), and is linear at every other
+      a network that keeps {relus.kept:,} of {relus.total:,} ReLUs ({relus.share:.0f} %), and is linear at
+      every other
   {page}
       all of its figures and its teacher's on one page: open it in a browser
 
 What it means
-  Each ReLU is paid for where a network runs on encrypted data. Through its best single branch the student is right on
-  {right[1]} % of the unchanged test images (the teacher on {right[0]} %) and on {robust[1]} % of attacked ones
-  (the teacher on {robust[0]} %).
-  Branch 0 was trained on clean and AugMix images, branch 1 on adversarial ones. CA is the accuracy on unchanged images,
-  NPA the mean over 15 corruptions at 5 severities, AdvA that under PGD-20 at 8/255 through the branch that predicts.
+  Each ReLU is paid for where a network runs on encrypted data. Through its best
+  single branch the student is right on {right[1]} % of the unchanged test images
+  (the teacher on {right[0]} %) and on {robust[1]} % of attacked ones (the teacher on {robust[0]} %).
+  Branch 0 was trained on clean and AugMix images, branch 1 on adversarial ones.
+  CA is the accuracy on unchanged images, NPA the mean over 15 corruptions at 5
+  severities, AdvA that under PGD-20 at 8/255 through the branch that predicts.
 
 What to try next
   What it costs in private inference, estimated:
       {command("measure_private_inference.py", "--path", student, "--estimate-only", "--network", "lan", "wan")}
   A third of the ReLUs:
-      {command("demo.py", "--relu_share", "0.05", "--save_dir", "save/demo_5pct")}
+      {command("demo.py", *fewer)}
   A network of CIFAR-10 that comes trained:
       {command("validate_common_corruptions.py", "--path", comes_trained, "--generate", "--images", 256)}"""
 

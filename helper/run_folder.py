@@ -56,7 +56,15 @@ def plain_arguments(options: Mapping[str, object]) -> dict:
 
 def differing_options(stored: Mapping[str, object], given: Mapping[str, object]) -> list[str]:
     """Names of the options that have another value in either run's arguments, and change what is computed."""
-    return sorted(name for name in (stored.keys() | given.keys()) - FREE_OPTIONS if stored.get(name) != given.get(name))
+    names = (stored.keys() | given.keys()) - FREE_OPTIONS
+    return sorted(name for name in names if not _same(stored.get(name), given.get(name)))
+
+
+def _same(one: object, other: object) -> bool:
+    """Whether two values of an option are: a file is the same by whatever path."""
+    if isinstance(one, str) and isinstance(other, str):
+        return one == other or Path(one).resolve() == Path(other).resolve()
+    return one == other
 
 
 def runs_folder(save_dir: str | Path, stage: int) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,8 +12,16 @@ from pathlib import Path
 def command(script: str, *words: object) -> str:
     """The call of a script with these words, in the way in which this process was called."""
     name = Path(script).stem.removesuffix("_multigpu").replace("_", "-")
-    start = ["rlnet", name] if sys.argv[0].startswith("rlnet ") else ["python", script]
+    start = ["rlnet", name] if sys.argv[0].startswith("rlnet ") else [interpreter(), script]
     return shlex.join([*start, *map(str, words)])
+
+
+def interpreter() -> str:
+    """'python' where that is the one that runs us, as in an environment that was activated; else its path."""
+    found, ours, here = shutil.which("python"), Path(sys.executable), Path.cwd()
+    if found and Path(found).absolute() == ours:
+        return "python"
+    return str(ours.relative_to(here) if ours.is_relative_to(here) else ours)
 
 
 def evaluation_command(checkpoint: str | Path, common: Sequence[object] = ()) -> str:

@@ -8,7 +8,7 @@ import pytest
 from support.result_examples import epoch_of, record_of
 
 from helper.errors import UserError
-from helper.run_folder import default_folder, find_by_long_name, read_log, short_name
+from helper.run_folder import default_folder, differing_options, find_by_long_name, read_log, short_name
 
 LONG = "S:CustomResNet18_T1:ResNet18_cifar10_relu82k_augmix_rslad+ce_kdT4.0_2BN_batch128"
 READABLE = "CustomResNet18_cifar10_relu82k"
@@ -57,3 +57,12 @@ def test_a_folder_with_the_long_name_is_gone_on_with(tmp_path):
     assert default_folder(tmp_path, LONG, READABLE, long_names=True).name == LONG
     (tmp_path / LONG).mkdir()
     assert default_folder(tmp_path, LONG, READABLE).name == LONG
+
+
+def test_a_file_is_the_same_option_by_whatever_path(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    begun = {"path_t": str(tmp_path / "save/a.pth"), "epochs": 2, "distill": "kd", "data_root": "a"}
+    assert differing_options(begun, {**begun, "path_t": "save/a.pth", "data_root": "b"}) == []
+    assert differing_options(begun, {**begun, "path_t": "b.pth", "epochs": 3, "distill": None}) == [
+        *("distill", "epochs", "path_t")
+    ]

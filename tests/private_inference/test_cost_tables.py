@@ -169,7 +169,7 @@ def test_the_sentences_tell_what_was_not_measured_in_order():
     said = sentences(budgets(28_262, RELUS))
     opening = ["A trusted dealer", "Cold is", "Bytes and rounds", "Seconds were", "No linear layers were fused"]
     assert [line[: len(start)] for line, start in zip(said, opening, strict=False)] == opening
-    assert "mean of the other 99" in said[1]
+    assert "the mean over the 99 images after it" in said[1]
     assert "loopback" in said[3]
     old, new = resnet20_costs(RELUS).total("warm").bytes, resnet20_costs(28_262).total("warm").bytes
     assert said[5] == (

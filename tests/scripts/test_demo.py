@@ -20,11 +20,14 @@ def results(kept: int, clean: float, attacked: float) -> SimpleNamespace:
 
 def test_the_last_screen_tells_what_there_is_what_it_means_and_what_next():
     evaluated = [results(1000, 99.4, 92.7), results(150, 99.2, 91.8)]
-    screen = demo.last_screen(evaluated, Path("save/demo/student.pth"), Path("save/demo/report.html"), 300.0)
+    student, page, fewer = Path("save/demo/student.pth"), Path("save/demo/report.html"), ["--relu_share", "0.1"]
+    screen = demo.last_screen(evaluated, student, page, 300.0, fewer)
     for words in ("save/demo/student.pth", "save/demo/report.html", "150 of 1,000 ReLUs (15 %)", "5 min"):
         assert words in screen
     assert re.search(r"right on\s+99 % of the unchanged test images \(the teacher on 99 %\) and on 92 %", screen)
-    commands = [shlex.split(line.strip())[1:] for line in screen.splitlines() if line.strip().startswith("python ")]
+    assert "demo.py --relu_share 0.1" in screen
+    assert all(len(line) <= 80 for line in screen.splitlines() if ".py " not in line)
+    commands = [shlex.split(line)[1:] for line in screen.splitlines() if ".py " in line]
     parsers = {"measure_private_inference": measure_private_inference, "demo": demo}
     parsers["validate_common_corruptions"] = validate_common_corruptions
     assert {Path(script).stem for script, *_ in commands} == set(parsers)

@@ -53,5 +53,5 @@ def test_a_run_says_what_it_does_and_the_command_that_goes_on_from_it(tmp_path):
 
 
 def next_command(output: str) -> list[str]:
-    (line,) = re.findall(r"^next: python (.*)$", output, re.MULTILINE)
+    (line,) = re.findall(r"^next: \S+ (.*)$", output, re.MULTILINE)
     return shlex.split(line)

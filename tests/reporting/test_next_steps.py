@@ -1,0 +1,23 @@
+"""The command that is printed can be typed as it stands."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from reporting.next_steps import command
+
+
+@pytest.mark.parametrize("activated", [True, False])
+def test_the_interpreter_is_named_where_another_one_would_answer(activated, tmp_path, monkeypatch):
+    ours, other = tmp_path / ".venv/bin/python", tmp_path / "usr/bin/python"
+    for file in (ours, other):
+        file.parent.mkdir(parents=True)
+        file.touch(mode=0o755)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "executable", str(ours))
+    monkeypatch.setattr(sys, "argv", ["demo.py"])
+    monkeypatch.setenv("PATH", str((ours if activated else other).parent))
+    expected = "python" if activated else ".venv/bin/python"
+    assert command("report.py", "a run") == f"{expected} report.py 'a run'"
