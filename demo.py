@@ -114,9 +114,9 @@ def main(args) -> None:
     run("report.py", f"{shlex.join(map(str, evaluated))} --out {shlex.quote(str(page))}")
     print(f"\n{table(rows)}\n")
     fewer = f"{args.relu_share / 3:.2g}"
-    again = ["--relu_share", fewer, "--dataset", args.dataset, "--model", args.model, "--data_root", args.data_root]
-    again += ["--save_dir", f"{args.save_dir}_{fewer}"]
-    print(last_screen([read_results(folder) for folder in evaluated], finished, page, perf_counter() - started, again))
+    words = ["--relu_share", fewer, "--dataset", args.dataset, "--model", args.model, "--data_root", args.data_root]
+    words += ["--save_dir", f"{args.save_dir}_{fewer}"]
+    print(last_screen([read_results(folder) for folder in evaluated], finished, page, perf_counter() - started, words))
 
 
 def last_screen(evaluated: list[Results], student: Path, page: Path, seconds: float, fewer: list[str]) -> str:
