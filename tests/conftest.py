@@ -1,11 +1,10 @@
-"""What a test session says of itself, and the small networks and batches that the tests share."""
+"""What a test session runs, and what it says of itself."""
 
 from __future__ import annotations
 
+import gc
 import os
-import socket
 from collections import Counter
-from pathlib import Path
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # workers side by side: before torch counts the cores
     os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -13,20 +12,17 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # workers side by side: before torch co
 from helper.machine import available_cores
 
 import pytest
-import torch
-from support.networks import randomise_norms
-from support.zoos import add_to_zoo, save_digits_network
 
-from helper.processes import Processes
-from models import build_model
-from models.layers import Network
-from training.objective import Objective
-from training.stage import prepare_parallel
-from training.step import Task
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Torch is for those who run tests: not for the process that shares them out to workers."""
+    shares_out = config.getoption("numprocesses", None) and not hasattr(config, "workerinput")
+    if not shares_out:
+        config.pluginmanager.import_plugin("support.fixtures")
 
 
 def pytest_report_header() -> str:
-    return f"cores: {available_cores()}, threads of torch: {torch.get_num_threads()}"
+    return f"cores: {available_cores()}"
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -42,75 +38,19 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         items[:] = [item for item in items if item not in left_out]
 
 
+def pytest_collection_finish() -> None:
+    gc.freeze()  # what is imported stays: no collection of garbage need look through it
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    if item.get_closest_marker("gpu") and not torch.cuda.is_available():
-        pytest.skip("needs a GPU: make check-gpu runs it there")
+    if item.get_closest_marker("gpu"):
+        import torch
+
+        if not torch.cuda.is_available():
+            pytest.skip("needs a GPU: make check-gpu runs it there")
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     reasons = Counter(report.longrepr[2] for report in terminalreporter.stats.get("skipped", []))
     for reason, count in reasons.items():
         terminalreporter.write_line(f"{count} skipped: {reason.removeprefix('Skipped: ')}")
-
-
-@pytest.fixture
-def network():
-    """network(branches, seed) -> resnet8 for 32-pixel images of 10 classes, with random batch-norm branches."""
-
-    def build(branches: int = 1, seed: int = 0) -> Network:
-        torch.manual_seed(seed)
-        model = build_model("resnet8", num_classes=10, image_size=32, branches=branches)
-        randomise_norms(model)
-        return model
-
-    return build
-
-
-@pytest.fixture
-def batch():
-    generator = torch.Generator().manual_seed(7)
-    return {
-        "clean": torch.rand(6, 3, 32, 32, generator=generator),
-        "aug": torch.rand(6, 3, 32, 32, generator=generator),
-        "label": torch.randint(10, (6,), generator=generator),
-        "index": torch.arange(6),
-    }
-
-
-@pytest.fixture
-def make_task():
-    def make(student: Network, objective: Objective, **more) -> Task:
-        processes = Processes(0, 1, torch.device("cpu"))
-        return Task(
-            processes, student, prepare_parallel(student, objective, processes, sync_bn=True), objective, **more
-        )
-
-    return make
-
-
-@pytest.fixture
-def empty_zoo(tmp_path, monkeypatch) -> Path:
-    """The folder that 'zoo:NAME' means in this test, and in the scripts that it starts."""
-    folder = tmp_path / "zoo"
-    monkeypatch.setenv("RLNET_ZOO", str(folder))
-    return folder
-
-
-@pytest.fixture
-def zoo(empty_zoo, tmp_path):
-    """zoo(name) -> file of a new network of the zoo: the name 'student' makes it one."""
-
-    def add(name: str) -> Path:
-        file = save_digits_network(tmp_path / "trained" / f"{name}.pth", kept=200 if name == "student" else None)
-        add_to_zoo(f"{file} --name {name}")
-        return empty_zoo / f"{name}.pth"
-
-    return add
-
-
-@pytest.fixture
-def unused_tcp_port() -> int:
-    """A free port, whose successor is very likely free too."""
-    with socket.socket() as server:
-        server.bind(("127.0.0.1", 0))
-        return server.getsockname()[1]

@@ -188,11 +188,19 @@ def test_folders_of_files(tiny, tmp_path, monkeypatch, capsys):
     assert contents(tmp_path / "C") == whole
 
 
+@pytest.fixture(scope="module")
+def made(tmp_path_factory) -> Path:
+    """An empty folder for what `pair` makes once."""
+    return tmp_path_factory.mktemp("made")
+
+
 @pytest.fixture
-def pair(tmp_path) -> tuple[Path, Path]:
+def pair(made, tmp_path) -> tuple[Path, Path]:
     """What we made, and what 'others' made with another seed."""
     for folder, seed in (("C", 0), ("official", 1)):
-        assert status(tmp_path / folder, "--seed", seed, names=[*NAMES, "frost"]) == 0
+        if not (made / folder).exists():
+            assert status(made / folder, "--seed", seed, names=[*NAMES, "frost"]) == 0
+        shutil.copytree(made / folder, tmp_path / folder)
     (tmp_path / "official" / "manifest.json").unlink()
     return tmp_path / "C", tmp_path / "official"
 

@@ -21,7 +21,7 @@ from helper.errors import UserError
 
 KINDS = kinds()
 SECONDS, MEMORY = 2, 2**30  # that one file may take: of the processor, so that a busy machine fails nothing
-FEW, MANY = 40, 2000
+FEW, MANY = 25, 2000
 CHECKS = [
     HealthCheck.too_slow,
     HealthCheck.data_too_large,

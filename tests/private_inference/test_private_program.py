@@ -7,12 +7,12 @@ import math
 import numpy as np
 import pytest
 import torch
-from support.networks import randomise_norms
+from support.networks import EVERY_ARCHITECTURE, randomise_norms
 from torch import nn
 
 from helper.errors import UserError
 from masks.counting import relu_counts
-from models import ARCHITECTURES, build_model
+from models import build_model
 from models.layers import BranchNorm2d, MaskedReLU, ModelSpec, Network, relu_sites, size_masks, use_branch
 from private_inference.program.fuse import fuse
 from private_inference.program.gather import flat_indices, masked_relu, plan
@@ -60,7 +60,7 @@ def error(model: Network, branch: int, program: Program) -> float:
 # --- Programs -------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ARCHITECTURES)
+@pytest.mark.parametrize("name", EVERY_ARCHITECTURE)
 def test_every_architecture(name: str) -> None:
     model = student(name)
     program = build_program(model, branch=1)

@@ -157,6 +157,6 @@ def test_figures_leave_matplotlib_as_it_was():
 
 def test_figures_that_no_longer_belong_here_go(tmp_path):
     (tmp_path / "notes.txt").write_text("mine")
-    save_figures({"relus": relus_per_layer(results_of().relus), "again": relus_per_layer(results_of().relus)}, tmp_path)
-    save_figures({"relus": relus_per_layer(results_of().relus)}, tmp_path)
+    save_figures({"relus": Figure(), "again": Figure()}, tmp_path)
+    save_figures({"relus": Figure()}, tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == {"relus.png", "relus.pdf", "notes.txt"}

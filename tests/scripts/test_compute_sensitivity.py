@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from support.networks import EVERY_ARCHITECTURE
 from support.running import fails
 from support.runs import SMALL, plan_of
 from support.zoos import save_digits_network
@@ -15,7 +16,7 @@ from support.zoos import save_digits_network
 import compute_sensitivity as script
 import plan_budget
 from helper.errors import UserError
-from models import ARCHITECTURES, build_model
+from models import build_model
 from models.layers import relu_sites
 from sensitivity import load_budget
 from sensitivity.pruning import GradualPruning, feeding_weights
@@ -104,7 +105,7 @@ def test_prune_goes_on_where_it_was_killed(with_teacher, teacher, tmp_path, monk
     assert load_budget(f"{tmp_path}/cut.yaml").sensitivity == tuple(whole["sensitivity"])
 
 
-@pytest.mark.parametrize("name", ARCHITECTURES)
+@pytest.mark.parametrize("name", EVERY_ARCHITECTURE)
 def test_every_model_has_weights_before_every_site(name):
     model = build_model(name, num_classes=10, image_size=32)
     feeding = feeding_weights(model)

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import pytest
 from torch import nn
 
 from masks.feature_gap import FeatureGapSearch
 from masks.search import Course
 from masks.selection import MaskChooser
+from models import ARCHITECTURES
 from models.layers import relu_sites
+
+# The least of every kind of block; in a quick run these stand for the deeper and the wider ones.
+LEAST = ("ResNet18", "ResNet50", "resnet8", "wrn_16_2", "vgg11", "MobileNetV2")
+EVERY_ARCHITECTURE = [pytest.param(name, marks=() if name in LEAST else pytest.mark.slow) for name in ARCHITECTURES]
 
 
 def randomise_norms(model: nn.Module) -> None:
