@@ -148,11 +148,13 @@ def main(args: argparse.Namespace) -> None:
             "--run_name reread --save_dir OUT"
         )
         new.run(f"report.py {old.out}/validation/evaluation {old.out}/models/b2 --out OUT/report.html")
-    differing = [name for name in sorted(before.keys() | after.keys()) if before.get(name) != after.get(name)]
+    differing = [name for name in before if before[name] != after.get(name)]
     halves = [name for name in after if name.startswith("models/stopped/")]
     for name in halves:
         if name.endswith((".pth", "log.jsonl")) and after[name] != after[name.replace("stopped", "whole")]:
             differing.append(f"{name} (stopped and resumed) against the run without a stop")
+    for name in after.keys() - before.keys():
+        print(f"only the new one writes {name}")
     for name in differing:
         print(f"differs: {name}")
     print(f"{len(before)} files of figures, {len(differing)} differ")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import copy
-
 import pytest
 import torch
 
@@ -81,17 +79,12 @@ def test_the_penalty_grows_where_no_relu_was_let_go(network):
         assert search.end_epoch().settled
 
 
-def test_its_state_survives(network):
-    student, other = network(seed=1).train(), network(seed=1).train()
-    search, resumed = make_search(student), make_search(other)
-    x = torch.rand(4, 3, 32, 32)
+def test_its_state_survives(resumed):
+    (search, student), (again, other), x = resumed(make_search, step)
     step(search, student, x)
-    resumed.load_state_dict(copy.deepcopy(search.state_dict()), is_main=False)
-    other.load_state_dict(student.state_dict())
-    step(search, student, x)
-    step(resumed, other, x)
-    assert all(torch.equal(alpha, resumed.scores()[name]) for name, alpha in search.scores().items())
-    assert resumed.fewest == search.fewest
+    step(again, other, x)
+    assert all(torch.equal(alpha, again.scores()[name]) for name, alpha in search.scores().items())
+    assert again.fewest == search.fewest
 
 
 def test_beside_a_larger_mask_there_are_no_relus(network):

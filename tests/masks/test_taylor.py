@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import copy
-
 import torch
 
 from masks.counting import relu_totals
@@ -81,17 +79,13 @@ def test_masks_fall_within_epochs_and_end_at_the_budget(network):
     assert moved.settled
 
 
-def test_its_state_survives(network):
-    student, other = network(seed=1).train(), network(seed=1).train()
-    search, resumed = make_search(student), make_search(other)
-    x = torch.rand(4, 3, 32, 32)
-    step(search, student, x)
-    resumed.load_state_dict(copy.deepcopy(search.state_dict()), is_main=False)
-    other.load_state_dict(student.state_dict())
-    for each, network_ in ((search, student), (resumed, other)):
-        network_.zero_grad()
-        step(each, network_, x)
+def test_its_state_survives(resumed):
+    *both, x = resumed(make_search, step)
+    for each, student in both:
+        student.zero_grad()
+        step(each, student, x)
         each.end_epoch()
-    scores = resumed.scores()
+    (search, _), (again, _) = both
+    scores = again.scores()
     assert all(torch.equal(score, scores[name]) for name, score in search.scores().items())
-    assert resumed.steps_per_epoch == search.steps_per_epoch == 2
+    assert again.steps_per_epoch == search.steps_per_epoch == 2

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-import matplotlib
 import pytest
-from matplotlib.figure import Figure
 from support.cost_examples import (
     RELUS,
     SMALL,
@@ -15,14 +13,10 @@ from support.cost_examples import (
     resnet20_costs,
     results_of,
 )
+from support.figures import words
 
 from private_inference.costs.figure import cost_figure, groups_of, layer_figure
 from private_inference.engine.cost import PARTS
-
-
-def words(figure: Figure) -> list[str]:
-    figure.draw_without_rendering()
-    return [text.get_text() for text in figure.findobj(matplotlib.text.Text) if text.get_text()]
 
 
 @pytest.mark.parametrize("count", [1, 12])

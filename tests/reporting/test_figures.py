@@ -9,6 +9,7 @@ import matplotlib
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
+from support.figures import words
 from support.result_examples import epoch_of, results_of
 
 from helper.errors import UserError
@@ -25,12 +26,6 @@ from reporting.figures import (
     save_figures,
     training_curves,
 )
-
-
-def words(figure: Figure) -> list[str]:
-    """Every text of a figure, ticks and legends too."""
-    figure.draw_without_rendering()
-    return [text.get_text() for text in figure.findobj(matplotlib.text.Text) if text.get_text()]
 
 
 def test_the_heat_map_carries_the_numbers_of_the_table():
