@@ -9,6 +9,7 @@ interruption the same command goes on.
 
 from __future__ import annotations
 
+import argparse
 import shlex
 import subprocess
 import sys
@@ -39,7 +40,7 @@ SHORT = {
 }
 
 
-def parse_args(argv: list[str] | None = None):
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = command_line.Parser(__doc__)
     parser.add_argument("--dataset", default="digits", help="default: digits")
     parser.add_argument("--model", default="resnet8", help="the teacher (default: resnet8)")
@@ -59,7 +60,7 @@ def run(script: str, *arguments: str) -> None:
         sys.exit(ended.returncode)
 
 
-def main(args) -> None:
+def main(args: argparse.Namespace) -> None:
     started = perf_counter()
     data = dataset_spec(args.dataset)
     model = build_model(args.model, num_classes=data.num_classes, image_size=data.image_size)

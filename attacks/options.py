@@ -17,7 +17,7 @@ EVALUATION_STEPS = 20  # of PGD, wherever a network is judged
 
 def add_attack_choice(
     parser: Parser, offered: Callable[[Attack], bool], *, default: str | None, with_none: bool = True, title: str
-):
+) -> argparse._ArgumentGroup:
     """--attack_mode among the `offered` attacks, --eps and --step_size, which default to its customary ones, and the
     options that these attacks have for themselves. Returns the group. `default`: None where a checkpoint has it, which
     `parser.dependent` must then give.

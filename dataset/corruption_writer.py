@@ -264,7 +264,7 @@ def block(
     frost: Frost | None,
     as_files: bool,
     corruption: str,
-    severities,
+    severities: Sequence[int],
     start: int,
     stop: int,
 ) -> list:

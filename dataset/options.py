@@ -53,7 +53,7 @@ def dataset_name(text: str) -> str:
     return text
 
 
-def add_dataset_option(group, *, default: str | None = None, says: str = "") -> None:
+def add_dataset_option(group: argparse._ActionsContainer, *, default: str | None = None, says: str = "") -> None:
     """`says`: what it is to this script."""
     group.add_argument(
         "--dataset",

@@ -65,7 +65,7 @@ def evaluation_attacks(args: argparse.Namespace) -> list[AttackSettings]:
     ]
 
 
-def add_corruption_options(group, severities: Sequence[int] = SEVERITIES) -> None:
+def add_corruption_options(group: argparse._ActionsContainer, severities: Sequence[int] = SEVERITIES) -> None:
     """Which corruptions, for the scripts that write them and that measure on them. `severities`: the default."""
     group.add_argument(
         "--corruptions",

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
 from itertools import groupby
 from pathlib import Path
+from typing import NoReturn
 
 from helper.script import DEBUG, leave_with
 
@@ -99,7 +100,7 @@ class Parser(argparse.ArgumentParser):
             if word.startswith("-") and word.endswith("=--"):
                 self.error(f"{word}: '--' is no value")
 
-    def error(self, message: str):
+    def error(self, message: str) -> NoReturn:
         leave_with(f"{message} (--help explains the options)")
 
 

@@ -14,7 +14,7 @@ import math
 import os
 import stat
 import zipfile
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from enum import Enum
 from pathlib import Path
@@ -242,7 +242,7 @@ def file_digest(path: str | Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def replace_file(path: Path, write) -> None:
+def replace_file(path: Path, write: Callable[[BinaryIO], object]) -> None:
     """Let `write(file)` fill a temporary file beside `path`, then rename it; a failure leaves and loses nothing."""
     if path.exists() and not path.is_file():
         raise UserError(f"{path}: a folder, a pipe or a device, where a file is to be written")

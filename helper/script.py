@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType, ModuleType
+from typing import NoReturn
 
 from helper import end_at_once
 from helper.errors import UserError, unexpected
@@ -71,7 +72,7 @@ def lost_a_peer(error: Exception) -> bool:
     return dist is not None and isinstance(error, dist.DistNetworkError)
 
 
-def leave_with(message: str, status: int = 2) -> None:
+def leave_with(message: str, status: int = 2) -> NoReturn:
     line = f"{error_prefix()}: {' '.join(message.split())}"
     print(line, file=sys.stderr)
     tell_torchrun(line)
@@ -91,7 +92,7 @@ def error_prefix() -> str:
     return f"error (process {rank})" if rank.isdigit() and int(rank) else "error"
 
 
-def leave(status: int) -> None:
+def leave(status: int) -> NoReturn:
     """End the process without tearing it down in the distributed case.
 
     DistributedDataParallel's reducer may hold the last reference to a gloo group and then joins its thread with the GIL

@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Mapping
 from functools import wraps
+from operator import methodcaller
 from pathlib import Path
 
 from matplotlib import style
@@ -94,9 +95,9 @@ def render(figure: Figure, kind: str) -> bytes:
 def save_figure(figure: Figure, path: Path) -> None:
     """Write <path>.png and <path>.pdf, each in one go: an interruption leaves no half-written file."""
     for kind in ("png", "pdf"):
-        content = render(figure, kind)
+        write = methodcaller("write", render(figure, kind))
         # A name may hold dots of its own, which with_suffix would take for a suffix.
-        replace_file(path.with_name(f"{path.name}.{kind}"), lambda file, content=content: file.write(content))
+        replace_file(path.with_name(f"{path.name}.{kind}"), write)
 
 
 def save_figures(figures: Mapping[str, Figure], folder: Path) -> None:

@@ -5,6 +5,7 @@ Each function: uint8 (N, S, S, 3), constants, generators -> uint8.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from io import BytesIO
 
 import numpy as np
@@ -76,7 +77,7 @@ def jpeg_compression(images: np.ndarray, quality: int, rngs: Generators) -> np.n
     return _each(images, compressed)
 
 
-def _each(images: np.ndarray, change) -> np.ndarray:
+def _each(images: np.ndarray, change: Callable[[Image.Image], Image.Image]) -> np.ndarray:
     changed = np.empty_like(images)
     for row, image in zip(changed, images, strict=True):
         row[:] = np.asarray(change(Image.fromarray(image)))

@@ -53,7 +53,7 @@ def add_subject_options(parser: command_line.Parser) -> None:
     )
 
 
-def add_protocol_options(group, *, comparison: str) -> None:
+def add_protocol_options(group: argparse._ActionsContainer, *, comparison: str) -> None:
     """What a cost depends on beside network, link and batch. `comparison`: what to say of its bits."""
     group.add_argument(
         "--protocol",

@@ -138,7 +138,7 @@ class Costs:
     steps: tuple[StepCost, ...]
     states: tuple[str, ...] = field(init=False)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         warm = all(step.warm is not None for step in self.steps)
         object.__setattr__(self, "states", ("cold", "warm") if warm else ("cold",))
 

@@ -181,7 +181,7 @@ def _average_pool(module: nn.AvgPool2d, branch: int, shape: Shape) -> list[Descr
     return [("average_pool", {}, {"kernel": pair(module.kernel_size), "stride": pair(module.stride)})]
 
 
-def _global_pool(size: object = 1, **more) -> list[Described]:
+def _global_pool(size: object = 1, **more: object) -> list[Described]:
     if more or size is None or pair(size) != (1, 1):
         raise Unsupported("pools to something else than one value a channel")
     return [("average_pool", {}, {})]
@@ -199,7 +199,7 @@ def _mean(dim: object = None, keepdim: bool = False) -> list[Described]:
     return [*_global_pool(), *([] if keepdim else _flatten(1))]
 
 
-def _add(*other: object, **more) -> list[Described]:
+def _add(*other: object, **more: object) -> list[Described]:
     if other or more:
         raise Unsupported("adds something that is no map")
     return [("add", {}, {})]
