@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import resource
 import signal
-from collections.abc import Iterator
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -61,8 +63,8 @@ def within_limits() -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_AS, before)
 
 
-def ends_well(kind: Kind, content: bytes, folder: Path) -> None:
-    """As its model or in a UserError of one line; whatever else is raised fails the test."""
+def ends_well(kind: Kind, content: bytes, folder: Path) -> str:
+    """As its model or in a UserError of one line, and which; whatever else is raised fails the test."""
     path = folder / kind.name
     path.write_bytes(content)
     said = None
@@ -72,20 +74,21 @@ def ends_well(kind: Kind, content: bytes, folder: Path) -> None:
         except UserError as error:
             said = str(error)
     assert said is None or (str(path) in said and len(said) < 2000)
+    return "read" if said is None else "one line"
 
 
-def check_changes(name: str, data: st.DataObject, folder: Path) -> None:
+def check_changes(name: str, data: st.DataObject, folder: Path) -> str:
     kind = KINDS[name]
     try:
         content = kind.write(data.draw(changed(kind.content)))
     except (UnicodeEncodeError, OverflowError, RecursionError, TypeError):  # what no writer would write either
         assume(False)
-    ends_well(kind, content, folder)
+    return ends_well(kind, content, folder)
 
 
-def check_damage(name: str, data: st.DataObject, folder: Path) -> None:
+def check_damage(name: str, data: st.DataObject, folder: Path) -> str:
     kind = KINDS[name]
-    ends_well(kind, data.draw(damaged(kind.write(kind.content))), folder)
+    return ends_well(kind, data.draw(damaged(kind.write(kind.content))), folder)
 
 
 @pytest.mark.parametrize("name", KINDS)
@@ -106,8 +109,29 @@ def test_damaged_bytes_end_well(name: str, tmp_path: Path, data: st.DataObject) 
 @pytest.mark.slow
 @pytest.mark.parametrize("check", [check_changes, check_damage])
 @pytest.mark.parametrize("name", KINDS)
-def test_thousands_end_well(name: str, check, tmp_path: Path) -> None:
-    LONG(given(data=st.data())(lambda data: check(name, data, tmp_path)))()
+def test_thousands_end_well(name: str, check: Callable[..., str], tmp_path: Path, capsys) -> None:
+    """How they ended, and what they took, is printed."""
+    ends: Counter[str] = Counter()
+    slowest = 0.0
+
+    def counted(data: st.DataObject) -> None:
+        nonlocal slowest
+        before = time.process_time()
+        ends[check(name, data, tmp_path)] += 1
+        slowest = max(slowest, time.process_time() - before)
+
+    before = memory("VmRSS")
+    Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
+    LONG(given(data=st.data())(counted))()
+    with capsys.disabled():
+        took = f"slowest {slowest:.2f} s, {(memory('VmHWM') - before) / 2**20:.0f} MiB more at most"
+        print(f"\n{name}, {check.__name__}: {ends.total()} mutations: {dict(ends)}; {took}")
+
+
+def memory(what: str) -> int:
+    """Bytes of this process: VmRSS, now; VmHWM, at most."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(1024 * int(line.split()[1]) for line in lines if line.startswith(what))
 
 
 @pytest.mark.parametrize("name", KINDS)
