@@ -20,7 +20,7 @@ from pathlib import Path
 
 from helper.script import run_script
 
-from formats.zoo import ZooEntry
+from formats.zoo import PrivateCost, ZooEntry
 from helper import command_line
 from helper.checkpoint import packed
 from helper.errors import UserError
@@ -93,19 +93,17 @@ def public_text(text: str) -> str:
     return without_folders(" ".join(text.split()))
 
 
-def private_cost(run: str, digest: str) -> dict:
+def private_cost(run: str, digest: str) -> PrivateCost:
     """Protocol, bytes both ways and rounds of one image after the first, of the weights with that digest."""
     report = read_costs(run)
-    for record in report["measured"]:
-        if record["sha256"] == digest:
-            break
-    else:
+    record = next((record for record in report.measured if record.sha256 == digest), None)
+    if record is None:
         raise UserError(f"--private {run} has no measurement of these weights")
-    warm = record["costs"]["total"].get("warm")
+    warm = record.costs.total.get("warm")
     if warm is None:
         raise UserError(f"--private {run} is of one image alone; measure two, for what the first one costs is its own")
-    sent = round(warm["upload"] + warm["download"])
-    return {"protocol": report["engine"]["protocol"], "bytes": sent, "rounds": round(warm["rounds"])}
+    sent = round(warm.upload + warm.download)
+    return PrivateCost(protocol=report.engine.protocol, bytes=sent, rounds=round(warm.rounds))
 
 
 def git_commit() -> str | None:

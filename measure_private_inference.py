@@ -28,6 +28,7 @@ from helper.script import end_on_sigterm, run_script
 import numpy as np
 
 from dataset import DatasetSpec, dataset_spec
+from formats.private_costs import EngineRecord, EstimatedCosts, Estimates, LinkRecord
 from helper import command_line
 from helper.errors import UserError
 from helper.files import write_json
@@ -43,12 +44,12 @@ from private_inference.costs.estimate import (
 from private_inference.costs.measurement import (
     Bench,
     compared_in,
-    estimates,
     first_images,
     images_to_try,
     load_subject,
     measured,
-    unmeasured,
+    served,
+    with_estimates,
 )
 from private_inference.costs.options import add_options
 from private_inference.costs.pins import PinnedPrograms
@@ -57,7 +58,7 @@ from private_inference.costs.report import CostReport
 from private_inference.engine.parties import Assignment, check_engine
 from private_inference.engine.protocols import EngineSettings, settle_set_up
 
-LOOPBACK = {"kind": "loopback", "name": None, "bandwidth": None, "rtt": None}
+LOOPBACK = LinkRecord(kind="loopback", name=None, bandwidth=None, rtt=None)
 TRIED = 256  # test images that the bounds of comparisons are checked on
 
 
@@ -147,7 +148,7 @@ def compare(plan: Plan) -> None:
     bench = Bench(plan.engine_python, plan.settings, plan.emulated)
     subjects = [load_subject(path, plan.branch, fused=plan.fuse, save_dir=plan.save_dir) for path in plan.paths]
     name = default_name(plan)
-    link = {"kind": "emulated", **asdict(plan.emulated)} if plan.emulated else LOOPBACK
+    link = LinkRecord(kind="emulated", **asdict(plan.emulated)) if plan.emulated else LOOPBACK
     report = cost_report(plan, link, f"{name}_{plan.emulated.name}" if plan.emulated else name)
     for subject in subjects:
         found = report.earlier(subject.record)
@@ -156,7 +157,7 @@ def compare(plan: Plan) -> None:
             images, labels, _ = first_images(subject.data, plan.images, plan.data_root, download=plan.download)
             found = bench.measure(compared_in(subject, plan.settings.comparison, tried), images, labels)
         # What a network would add to seconds that were measured without one.
-        report.add(found | subject.record | estimates(found, plan.networks))
+        report.add(with_estimates(found.model_copy(update=dict(subject.record)), plan.networks))
     report.finish()
 
 
@@ -165,13 +166,13 @@ def serve(plan: Plan, apart: Apart) -> None:
     bench = Bench(plan.engine_python, plan.settings)
     subject = load_subject(plan.paths[0], plan.branch, fused=plan.fuse, save_dir=plan.save_dir)
     subject = compared_in(subject, plan.settings.comparison, tried_images(plan, subject.data))
-    print(f"{subject.record['label']}; the digest of its public program is {subject.digest}")
+    print(f"{subject.record.label}; the digest of its public program is {subject.digest}")
     answer = bench.run([Assignment("server", apart.listen, apart.peer, (subject.program, subject.about))])["server"]
     # Only now is it known for how many images the client asked.
-    batch = answer.result["batch"]
-    plan = replace(plan, images=answer.result["images"], settings=replace(plan.settings, batch=batch))
+    batch = answer.result.batch
+    plan = replace(plan, images=answer.result.images, settings=replace(plan.settings, batch=batch))
     report = cost_report(plan, link_of(apart), f"server_{checkpoint_name(plan.paths[0])}_{plan.settings.protocol}")
-    report.add(subject.record | measured(answer))
+    report.add(measured(subject.record, answer))
     report.finish()
 
 
@@ -186,10 +187,10 @@ def ask(plan: Plan, apart: Apart) -> None:
     client = Assignment("client", apart.listen, apart.peer, images, apart.digest or pins.digest_of(apart.peer))
     answer = bench.run([client], plan.images)["client"]
     assert answer.logits is not None  # they are the client's
-    if pins.pin(apart.peer, answer.result["digest"]):
-        print(f"from now on {apart.peer} is expected to have the program {answer.result['digest']} ({pins.path})")
-    known = unmeasured(answer.result["about"]) | {"file": f"a network of {apart.peer}, which keeps its weights"}
-    report.add(known | measured(answer))
+    if pins.pin(apart.peer, answer.result.digest):
+        print(f"from now on {apart.peer} is expected to have the program {answer.result.digest} ({pins.path})")
+    known = served(answer.result.about, file=f"a network of {apart.peer}, which keeps its weights")
+    report.add(measured(known, answer))
     report.finish()
     rows = [["image", "label", "predicted", "logit"]]
     for number, (label, logits) in enumerate(zip(labels, answer.logits, strict=True)):
@@ -207,12 +208,16 @@ def guess(plan: Plan) -> None:
         tried = tried_images(replace(plan, download=False), subject.data)  # an estimate is worth no download
         subject = compared_in(subject, plan.settings.comparison, tried)
         costs = rough_costs(subject.program, known.protocols[plan.settings.protocol], plan.settings)
+        record = subject.record
         rows += [
-            {**subject.record, **rough_seconds(costs, link, subject.record["relus"]["kept"])} for link in plan.networks
+            EstimatedCosts.model_validate(record.as_json() | rough_seconds(costs, link, record.relus.kept))
+            for link in plan.networks
         ]
     folder = plan.folder(f"{default_name(plan)}_estimate")
-    content = {"engine": plan.settings.described() | {"batch": plan.settings.batch}, "constants": known.as_json()}
-    write_json(folder / "estimate.json", {"protocol": plan.settings.protocol, **content, "estimates": rows})
+    engine = EngineRecord(**plan.settings.described(), batch=plan.settings.batch)
+    protocol = plan.settings.protocol
+    written = Estimates(protocol=protocol, engine=engine, constants=known, estimates=tuple(rows))
+    write_json(folder / "estimate.json", written.as_json())
     print(estimate_table(rows), *estimate_sentences(known.machine, plan.settings, plan.networks), sep="\n")
     print(f"written to {folder}")
 
@@ -227,16 +232,16 @@ def tried_images(plan: Plan, data: DatasetSpec) -> np.ndarray:
     return tried
 
 
-def cost_report(plan: Plan, link: dict, name: str) -> CostReport:
+def cost_report(plan: Plan, link: LinkRecord, name: str) -> CostReport:
     recorded, again = dict(plan.recorded), plan.again
     return CostReport(plan.folder(name), plan.settings, plan.images, link, recorded=recorded, again=again)
 
 
-def link_of(apart: Apart) -> dict:
+def link_of(apart: Apart) -> LinkRecord:
     """Two parties that were started each by itself may be on one machine all the same."""
     hosts = {address.rpartition(":")[0] for address in (apart.listen, apart.peer)}
     here = all(host == "localhost" or host.startswith("127.") for host in hosts)
-    return {**LOOPBACK, "kind": "own_machine" if here else "network"}
+    return LOOPBACK.model_copy(update={"kind": "own_machine" if here else "network"})
 
 
 def default_name(plan: Plan) -> str:

@@ -76,9 +76,10 @@ def describe(path: Path, branch: int, settings: EngineSettings, link: Network) -
     costs = rough_costs(in_bits(subject.program, settings.comparison), constants, settings)
     by_layer = relu_layer_costs(costs, link)
     layers = [layer | {"private": by_layer.get(layer["layer"])} for layer in describe_masks(masks)]
-    found = {key: subject.record[key] for key in ("file", "sha256", "model", "dataset", "stage")}
-    found |= {"relus": {**subject.record["relus"], "layers": layers}}
-    return found | {"private": rough_seconds(costs, link, found["relus"]["kept"])}, masks
+    known = ("file", "sha256", "model", "dataset", "stage", "relus")
+    found = {name: value for name, value in subject.record.as_json().items() if name in known}
+    found["relus"] |= {"layers": layers}
+    return found | {"private": rough_seconds(costs, link, subject.record.relus.kept)}, masks
 
 
 def relu_table(found: dict) -> str:

@@ -20,9 +20,10 @@ from helper.script import run_script
 
 import numpy as np
 
+from formats.private_costs import Estimates
 from helper import command_line
 from helper.errors import UserError
-from helper.files import load_arrays, read_json, replace_file
+from helper.files import load_arrays, read_record, replace_file
 from helper.run_folder import MASKS, read_log
 from private_inference.costs.tables import FILE_NAME as MEASURED
 from private_inference.costs.tables import read_costs
@@ -75,7 +76,7 @@ def read_private(files: list[Path]) -> list[PrivateCost]:
             if file.name == MEASURED:
                 costs += measured_costs(read_costs(file))
             else:
-                costs += estimated_costs(read_json(file))
+                costs += estimated_costs(read_record(file, Estimates))
     return costs
 
 

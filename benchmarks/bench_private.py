@@ -62,7 +62,7 @@ def everything_compared(subject: Subject) -> Subject:
     model, _ = load_model(subject.path)
     for site in relu_sites(model).values():
         site.set_mask(torch.ones(site.map_shape, dtype=torch.bool))
-    return replace(subject, program=fuse(build_program(model, subject.about["branch"])))
+    return replace(subject, program=fuse(build_program(model, subject.about.branch)))
 
 
 def main(args: argparse.Namespace) -> None:
@@ -91,15 +91,15 @@ def main(args: argparse.Namespace) -> None:
             for use, (program, settings) in uses.items():
                 images, labels, _ = first_images(subject.data, 2 * settings.batch, args.data_root, download=False)
                 record = Bench(ENGINE_PYTHON, settings, network).measure(program, images, labels)
-                costs = Costs.from_json(record["costs"])
+                costs = Costs.from_record(record.costs)
                 warm, set_up = costs.total("warm"), costs.set_up
-                agreed = f"{record['agreement']['same_class']}/{record['agreement']['images']}"
+                agreed = f"{record.agreement.same_class}/{record.agreement.images}" if record.agreement else "-"
                 size = f"{warm.bytes / 1e6:.2f}", f"{costs.part('relu', 'warm').bytes / 1e6:.2f}"
                 seconds = f"{set_up.seconds:.1f}" if set_up else "-", f"{warm.seconds:.2f}"
                 rows.append([protocol, link, use, *size, f"{warm.rounds:.1f}", *seconds, agreed])
-                found.append({"protocol": protocol, "link": link, "use": use, **record})
+                found.append({"protocol": protocol, "link": link, "use": use, **record.as_json()})
                 print(table(rows[:1] + rows[-1:]), flush=True)
-    print(f"{subject.record['label']}, {this_machine()['processor']}, {args.threads} threads", table(rows), sep="\n")
+    print(f"{subject.record.label}, {this_machine()['processor']}, {args.threads} threads", table(rows), sep="\n")
     if args.out:
         write_json(args.out, {"machine": this_machine(), "file": str(args.path), "measured": found})
 

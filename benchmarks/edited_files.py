@@ -1,114 +1,104 @@
-"""Every field of a checkpoint, edited in many ways, and used as scripts use it: how many uses end in a traceback.
+"""Edited files of every kind, used as scripts use them: how many uses end in a traceback, hang, or take gigabytes.
 
-    python -m benchmarks.edited_files save/models/RUN/resnet8_best_TA0.0.pth
-    python -m benchmarks.edited_files save/models/RUN/resnet8_last.pth --use "train_teacher.py ... --resume FILE"
+    python -m benchmarks.edited_files                       every kind; the intact files are made first, in minutes
+    python -m benchmarks.edited_files --kinds budget log --limit 50
+    python -m benchmarks.edited_files --file resnet8_best.pth --use "export_model.py FILE --format npz --out OUT"
 
-Each use is a process of its own (of a system that can fork). FILE in --use stands for the edited copy.
+Each use is a process of its own, forked from one that has loaded torch (so not on Windows). In --use FILE stands for
+the edited copy, HERE for its folder, OUT for a path where nothing lies. Exit status 1 where one did not end well.
 """
 
 from __future__ import annotations
 
 import argparse
-import copy
-import os
-import runpy
-import shlex
-import sys
+import shutil
 import tempfile
-import traceback
 from collections import Counter
-from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from helper.script import run_script
+from helper.script import leave, run_script
 
-import torch
-
+from benchmarks.edited_kinds import KINDS, Example, preload, run_to_the_end
+from benchmarks.edits import Edit, edits
 from helper import command_line
-from helper.checkpoint import read_file
 from helper.files import Kind, read_bytes
 
-USE = "export_model.py FILE --format npz --out OUT"
-# Of tables of tensors only the first few entries are edited.
-TENSORS, SHOWN = {"state_dict", "state", "network", "alphas", "sums", "kept", "gradients"}, 2
-WAYS: dict[str, object] = {
-    **{"none": None, "text": "x", "empty": "", "minus": -1, "zero": 0, "huge": 10**6, "big": 10**400, "true": True},
-    **{"nan": float("nan"), "inf": float("inf"), "list": [5], "nothing": [], "table": {}, "nested": [[[[]]]]},
-    **{"tensor": torch.zeros(3), "half": "\ud800", "up": "../x"},
-}
+SECONDS, MEMORY = 120, 2 * 2**30  # that a use may take; memory beyond that of the one that took least
+WELL = ("used", "one line")
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = command_line.Parser(__doc__)
-    parser.add_argument("file", type=Path, metavar="FILE", help="a checkpoint that the use reads without an error")
-    parser.add_argument("--use", default=USE, metavar="COMMAND", help=f"default: {USE}")
-    parser.add_argument("--limit", type=command_line.positive, metavar="N", help="of the edits, evenly spaced")
+    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS), help="default: all")
+    parser.add_argument(
+        "--file", type=Path, metavar="FILE", help="this one instead, which --use reads without an error"
+    )
+    parser.add_argument("--use", metavar="COMMAND", help="of --file")
+    parser.add_argument("--limit", type=command_line.positive, metavar="N", help="edits of a kind, evenly spaced")
     return parser.parse_args(argv)
 
 
-def places(content: object, before: tuple = ()) -> Iterator[tuple]:
-    """Where every value lies, from the outside in."""
-    if before:
-        yield before
-    if isinstance(content, dict):
-        keys = list(content)[: SHOWN if before and before[-1] in TENSORS else None]
-        for key in keys:
-            yield from places(content[key], (*before, key))
+@dataclass
+class Tally:
+    """How the uses of a kind ended, and what they took: `memory` in bytes, of each."""
+
+    ends: Counter[str] = field(default_factory=Counter)
+    seconds: float = 0.0
+    memory: list[int] = field(default_factory=list)
+
+    def words(self) -> str:
+        more = (max(self.memory) - min(self.memory)) / 2**20
+        ends = ", ".join(f"{count} {end}" for end, count in self.ends.most_common())
+        return f"{self.ends.total()} edits: {ends}; the slowest {self.seconds:.1f} s, {more:.0f} MiB more at most"
 
 
-def edited(content: dict, place: tuple, way: str) -> dict:
-    """A copy with the value at `place` removed, or another in its place; it shares the tensors."""
-    *above, last = place
-    found = parent = dict(content)
-    for key in above:
-        parent[key] = parent = copy.copy(parent[key])
-    if way == "removed":
-        del parent[last]
-    else:
-        parent[last] = WAYS[way]
-    return found
-
-
-def outcome(command: str, folder: Path) -> str:
-    """How a process that is forked from this one, which has loaded torch, ends."""
-    words = [word.replace("FILE", str(folder / "edited.pth")) for word in shlex.split(command)]
-    words = [word.replace("OUT", str(folder / "out.npz")) for word in words]
-    said = folder / "said.txt"
-    if not (child := os.fork()):
-        output = os.open(said, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-        os.dup2(output, 1)
-        os.dup2(output, 2)
-        sys.argv = words
+def outcome(example: Example, edit: Edit, tally: Tally) -> str:
+    """How the use of an edited copy ends."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name, "edited")
+        shutil.copytree(example.folder, folder, symlinks=True)
+        file = folder / example.file
+        file.unlink()
         try:
-            runpy.run_path(words[0], run_name="__main__")
-        except SystemExit as ended:
-            os._exit(ended.code if isinstance(ended.code, int) else 1)
-        except BaseException:
-            traceback.print_exc()
-        os._exit(1)
-    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    text = read_bytes(said, Kind.TEXT).decode(errors="replace")
+            edit[1](file)
+        except (UnicodeEncodeError, OverflowError, ValueError):  # what no writer would write either
+            return "never written"
+        said = Path(name, "said.txt")
+        ended = run_to_the_end(example.use, file, said, SECONDS)
+        text = read_bytes(said, Kind.TEXT).decode(errors="replace")
+    tally.seconds = max(tally.seconds, ended.seconds)
+    tally.memory.append(ended.memory)
     if "Traceback" in text or "this should not happen" in text:
-        return "traceback"
-    return {0: "used", 2: "one line"}.get(status, f"status {status}")
+        return f"traceback ({text.strip().splitlines()[-1][:200]})"
+    if ended.memory - min(tally.memory) > MEMORY:
+        return "gigabytes"
+    return {0: "used", 2: "one line", 1: "differs"}.get(ended.status, f"status {ended.status}")
+
+
+def tally_of(name: str, example: Example, limit: int | None) -> Tally:
+    every = list(edits(example.folder / example.file)) if example.edits is None else list(example.edits)
+    tally = Tally()
+    for edit in every[:: max(1, len(every) // (limit or len(every)))]:
+        found = outcome(example, edit, tally)
+        if found == "never written":
+            continue
+        tally.ends[found.partition(" (")[0]] += 1
+        if found not in WELL:
+            print(f"  {name}: {edit[0]}: {found}", flush=True)
+    return tally
 
 
 def main(args: argparse.Namespace) -> None:
-    content = read_file(args.file)
-    assert isinstance(content, dict)
-    every = [(place, way) for place in places(content) for way in ("removed", *WAYS)]
-    chosen = every[:: max(1, len(every) // (args.limit or len(every)))]
-    counts: Counter[str] = Counter()
-    runpy.run_path(shlex.split(args.use)[0], run_name="loaded")  # here once, and not in every process
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        for place, way in chosen:
-            torch.save(edited(content, place, way), folder / "edited.pth")
-            found = outcome(args.use, folder)
-            counts[found] += 1
-            if found not in ("used", "one line"):
-                print(f"{'.'.join(map(str, place))}: {way}: {found}", flush=True)
-    print(f"{len(chosen)} of {len(every)} edits: {dict(counts)}")
+    preload()
+    bad = 0
+    with tempfile.TemporaryDirectory() as made:
+        for name in ["file"] if args.file else args.kinds:
+            example = Example(args.file.parent, args.file.name, args.use) if args.file else KINDS[name](Path(made))
+            tally = tally_of(name, example, args.limit)
+            bad += sum(count for end, count in tally.ends.items() if end not in WELL)
+            print(f"{name}: {tally.words()}", flush=True)
+    leave(1 if bad else 0)
 
 
 if __name__ == "__main__":

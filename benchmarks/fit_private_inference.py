@@ -22,7 +22,7 @@ import numpy as np
 import yaml
 from sklearn.linear_model import LinearRegression
 
-from formats.constants import KnownConstants
+from formats.constants import KnownConstants, Machine
 from helper import command_line
 from helper.errors import UserError
 from helper.files import replace_file
@@ -98,29 +98,25 @@ class Measured:
     costs: Costs
 
 
-def read_measured(paths: list[Path]) -> tuple[dict, dict[str, list[Measured]]]:
+def read_measured(paths: list[Path]) -> tuple[Machine, dict[str, list[Measured]]]:
     """(the machine, what was measured by protocol). Raises UserError for what was not measured on one machine."""
     found: dict[str, list[Measured]] = defaultdict(list)
-    machines: list[dict] = []
+    machines: list[Machine] = []
     for path in paths:
         results = read_costs(path)
-        if results["link"]["kind"] != "loopback":
-            raise UserError(f"{path}: measured over {results['link']['kind']}; constants come from loopback runs")
-        machines.append(results["machine"])
-        engine = results["engine"]
-        settings = EngineSettings(engine["protocol"], batch=engine.get("batch", 1), set_up=engine.get("set_up"))
-        for record in results["measured"]:
-            if record["comparison"] is None:
+        if results.link.kind != "loopback":
+            raise UserError(f"{path}: measured over {results.link.kind}; constants come from loopback runs")
+        machines.append(results.machine)
+        engine = results.engine
+        settings = EngineSettings(engine.protocol, batch=engine.batch, set_up=engine.set_up)
+        for record in results.measured:
+            if record.comparison is None:
                 raise UserError(f"{path}: measured before comparisons had a number of bits; measure it again")
-            subject = load_subject(
-                Path(record["file"]), record["branch"], fused=record["fused"] is not None, save_dir=""
-            )
-            if subject.record["sha256"] != record["sha256"]:
-                raise UserError(f"{path}: {record['file']} has changed since; measure it again")
-            program = with_given_bits(subject.program, record["comparison"])
-            found[engine["protocol"]].append(
-                Measured(record["label"], program, settings, Costs.from_json(record["costs"]))
-            )
+            subject = load_subject(Path(record.file or ""), record.branch, fused=record.fused is not None, save_dir="")
+            if subject.record.sha256 != record.sha256:
+                raise UserError(f"{path}: {record.file} has changed since; measure it again")
+            program = with_given_bits(subject.program, record.comparison)
+            found[engine.protocol].append(Measured(record.label, program, settings, Costs.from_record(record.costs)))
     if any(machine != machines[0] for machine in machines):
         raise UserError("these files were measured on different machines; constants are those of one")
     return machines[0], found

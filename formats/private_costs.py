@@ -1,14 +1,27 @@
-"""private_inference.json: what private inference of each of a few networks was measured to cost."""
+"""private_inference.json and estimate.json: what private inference of each of a few networks costs."""
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Final, Literal
+from typing import Annotated, ClassVar, Final, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from formats.constants import Machine
+from formats.constants import KnownConstants, Machine
 from formats.measured import Kept
-from formats.record import Amount, Count, Document, Lax, Options, Percent, Plain, Positive, Record, Sentences, Text
+from formats.record import (
+    Amount,
+    Count,
+    Document,
+    Lax,
+    Number,
+    Options,
+    Percent,
+    Plain,
+    Positive,
+    Record,
+    Sentences,
+    Text,
+)
 
 SCHEMA: Final = "rlnet-private-inference-1"
 # fmt: off
@@ -17,6 +30,10 @@ Kind = Literal[
     "correlations",
 ]
 # fmt: on
+
+
+Bits = Annotated[int, Field(ge=32, le=64, multiple_of=32)]  # of the ring that a comparison is made in
+State = Literal["cold", "warm"]  # of the first image, and of later ones
 
 
 class CostRecord(Record):
@@ -42,7 +59,23 @@ class CostsRecord(Record):
     """Step by step; and the sums that follow from it."""
 
     layers: Annotated[tuple[StepCostRecord, ...], Field(min_length=1), Lax]
-    total: dict[Literal["cold", "warm"], CostRecord] = Field(default_factory=dict)
+    total: dict[State, CostRecord]
+
+    @property
+    def state(self) -> State:
+        """Of the images that repeat, where there were any."""
+        return "warm" if "warm" in self.total else "cold"
+
+    @property
+    def repeated(self) -> CostRecord:
+        """Their total."""
+        return self.total[self.state]
+
+    @model_validator(mode="after")
+    def has_a_first_image(self) -> Self:
+        if "cold" not in self.total:
+            raise ValueError("should have the total of a cold image")
+        return self
 
 
 class KnownAccuracy(Record):
@@ -68,13 +101,29 @@ class LinkRecord(Record):
     rtt: Amount | None = None
 
 
-class EstimateRecord(Record):
-    """Seconds that an image would take over a link."""
+class SpeedRecord(Record):
+    """Of a link: `bandwidth` in bits per second each way, `rtt` in seconds there and back."""
 
     name: Text | None
     bandwidth: Annotated[float, Field(gt=0, le=1e15)]
     rtt: Amount
-    seconds: dict[Literal["cold", "warm"], Amount]
+
+
+class EstimateRecord(SpeedRecord):
+    """Seconds that an image would take over a link."""
+
+    seconds: dict[State, Amount]
+
+    def at(self, state: str) -> float | None:
+        """'cold' or 'warm'; None where there was none."""
+        return next((value for name, value in self.seconds.items() if name == state), None)
+
+
+class OtherClass(Record):
+    """An image whose class was not PyTorch's, and by how much PyTorch's first class led its second."""
+
+    image: Count
+    margin: Amount
 
 
 class Agreement(Record):
@@ -84,9 +133,10 @@ class Agreement(Record):
     same_class: Count
     largest_logit_error: Amount
     right: Count | None = None
+    other_class: Annotated[tuple[OtherClass, ...], Lax] = ()
 
 
-class MeasuredCosts(Record):
+class KnownNetwork(Record):
     """One network. `file`, `sha256`: of its checkpoint, where that is known; `fused`: layers that were made one."""
 
     file: Text | None
@@ -99,10 +149,19 @@ class MeasuredCosts(Record):
     relus: Kept
     fused: Sentences | None = None
     accuracy: KnownAccuracy | None = None
+
+    def accuracy_of(self, metric: str) -> float | None:
+        """'CA', 'NPA' or 'AdvA'."""
+        return getattr(self.accuracy, metric) if self.accuracy else None
+
+
+class MeasuredCosts(KnownNetwork):
+    """What one image of a network cost. `batch`: how many images ran together."""
+
     digest: Text | None = None
     setup_seconds: Amount | None = None
     agreement: Agreement | None = None
-    comparison: dict[Text, Literal[32, 64]] | None = None
+    comparison: dict[Text, Bits] | None = None
     batch: Positive = 1
     costs: CostsRecord
     estimates: Annotated[tuple[EstimateRecord, ...], Lax] = ()
@@ -114,6 +173,7 @@ class EngineRecord(Record):
     name: Text = "SPU"
     protocol: Text
     dealer: bool = False
+    set_up: Text | None = None
     batch: Positive = 1
     threads: Positive = 1
 
@@ -131,3 +191,43 @@ class PrivateCosts(Document):
     versions: dict[Text, Text] = Field(default_factory=dict)
     args: Options = Field(default_factory=dict)
     wall_time_s: Plain = None
+
+
+class OnceRecord(Record):
+    """What the parties set up once, for all images."""
+
+    bytes: Amount
+    seconds: Amount
+
+
+class EstimatedCosts(KnownNetwork):
+    """One network over one link; `seconds`: where they go, and their `total`; `set_up`: None where that is nothing."""
+
+    network: SpeedRecord
+    bytes: Amount
+    rounds: Amount
+    seconds: Annotated[dict[Text, Number], Field(min_length=1)]
+    set_up: OnceRecord | None = None
+    derived_from_published: Amount | None = None
+
+    @property
+    def total(self) -> float:
+        return self.seconds["total"]
+
+    @model_validator(mode="after")
+    def has_a_total(self) -> Self:
+        if "total" not in self.seconds:
+            raise ValueError("should have a total among its seconds")
+        return self
+
+
+class Estimates(Document):
+    """estimate.json: what private inference would cost by the `constants`, without having been run."""
+
+    kind: ClassVar[str] = "an estimate.json"
+    remedy: ClassVar[str] = "estimate again"
+
+    protocol: Text
+    engine: EngineRecord | None = None
+    constants: KnownConstants | None = None
+    estimates: Annotated[tuple[EstimatedCosts, ...], Field(min_length=1), Lax]

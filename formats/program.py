@@ -15,6 +15,7 @@ from formats.record import Count, Document, Lax, Positive, Record, Text
 FORMAT, VERSION = "rlnet-program", 1
 STEPS = 100_000  # at most
 
+Kind = Literal["conv", "linear", "affine", "shift", "add", "relu", "average_pool", "max_pool", "flatten"]
 Size = Annotated[int, Field(ge=0, le=4096)]
 Pair = Annotated[tuple[Size, Size], Lax]
 
@@ -22,7 +23,7 @@ Pair = Annotated[tuple[Size, Size], Lax]
 class StepRecord(Record):
     """One step: the values it reads and makes, the shape of what it makes for one image, and its arrays' keys."""
 
-    kind: Text
+    kind: Kind
     inputs: Annotated[tuple[Text, ...], Field(max_length=2), Lax]
     output: Text
     shape: Annotated[tuple[Positive, ...], Field(min_length=1, max_length=3), Lax]

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from formats.private_costs import Estimates, KnownNetwork, PrivateCosts
 from formats.results import Results
 from reporting.cells import Share
 from reporting.tables import METRICS
@@ -44,45 +45,42 @@ class PrivateCost:
         return self.protocol, self.link, self.how
 
 
-def measured_costs(content: Mapping) -> Iterator[PrivateCost]:
+def measured_costs(content: PrivateCosts) -> Iterator[PrivateCost]:
     """Those of a private_inference.json: over the link of the measurement, and over the links it estimates for."""
-    protocol, link = content["engine"]["protocol"], content["link"]
-    where = f"{link['name'] or 'a link'}, emulated" if link["kind"] == "emulated" else LINKS[link["kind"]]
-    for record in content["measured"]:
-        total = record["costs"]["total"]
-        state = "warm" if "warm" in total else "cold"
-        spent = total[state]
-        size = (spent["upload"] + spent["download"], spent["rounds"])
-        yield _cost(record, protocol, where, MEASURED, *size, spent["seconds"])
-        for found in record["estimates"]:
-            if (seconds := found["seconds"].get(state)) is not None:
-                name = found["name"] or f"{found['bandwidth'] / 1e6:g} Mbit/s, {1000 * found['rtt']:g} ms"
+    protocol, link = content.engine.protocol, content.link
+    where = f"{link.name or 'a link'}, emulated" if link.kind == "emulated" else LINKS[link.kind]
+    for record in content.measured:
+        spent = record.costs.repeated
+        size = (spent.upload + spent.download, spent.rounds)
+        yield _cost(record, protocol, where, MEASURED, *size, spent.seconds)
+        for found in record.estimates:
+            if (seconds := found.at(record.costs.state)) is not None:
+                name = found.name or f"{found.bandwidth / 1e6:g} Mbit/s, {1000 * found.rtt:g} ms"
                 yield _cost(record, protocol, name, ESTIMATED, *size, seconds)
 
 
-def estimated_costs(content: Mapping) -> Iterator[PrivateCost]:
+def estimated_costs(content: Estimates) -> Iterator[PrivateCost]:
     """Those of an estimate.json."""
-    for row in content["estimates"]:
-        total, link = row["seconds"]["total"], row["network"]["name"]
-        yield _cost(row, content["protocol"], link, ESTIMATED, row["bytes"], row["rounds"], total)
+    for row in content.estimates:
+        yield _cost(row, content.protocol, row.network.name or "a link", ESTIMATED, row.bytes, row.rounds, row.total)
 
 
 def _cost(
-    record: Mapping, protocol: str, link: str, how: str, size: float, rounds: float, seconds: float
+    record: KnownNetwork, protocol: str, link: str, how: str, size: float, rounds: float, seconds: float
 ) -> PrivateCost:
-    known = record["accuracy"] or {}
-    fewer = {"AdvA": known.get("attacked_images")}
-    shares = {
-        name: Share(known[name], fewer.get(name) or known["images"]) for name in METRICS if known.get(name) is not None
-    }
+    known, shares = record.accuracy, {}
+    for metric in METRICS:
+        if known and (value := record.accuracy_of(metric)) is not None:
+            fewer = known.attacked_images if metric == "AdvA" else None
+            shares[metric] = Share(value, fewer or known.images)
     return PrivateCost(
-        label=f"{record['model']}, {record['relus']['kept']:,} ReLUs",
-        file=record["file"],
-        sha256=record["sha256"],
-        branch=record["branch"],
-        relus=record["relus"]["kept"],
+        label=f"{record.model}, {record.relus.kept:,} ReLUs",
+        file=record.file or "",
+        sha256=record.sha256,
+        branch=record.branch,
+        relus=record.relus.kept,
         accuracy=shares,
-        measured_on=f"{known['images']:,} {SOURCES[known['source']]}" if shares else None,
+        measured_on=f"{known.images:,} {SOURCES[known.source]}" if known and shares else None,
         protocol=protocol,
         link=link,
         how=how,

@@ -14,6 +14,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from formats.constants import Constants, KnownConstants, Machine
+from formats.private_costs import EstimatedCosts
 from helper.errors import UserError
 from helper.files import read_record
 from helper.text import table
@@ -129,15 +130,15 @@ def relu_layer_costs(costs: Costs, link: Network) -> dict[str, dict[str, float]]
     }
 
 
-def estimate_table(rows: Sequence[dict]) -> str:
-    """A line for every checkpoint and network: a record of private_inference/costs/measurement.py, and the above."""
+def estimate_table(rows: Sequence[EstimatedCosts]) -> str:
+    """A line for every checkpoint and network."""
     parts = [f"{name} s" for name in (*PARTS, "rounds", "bytes", "total")]
     lines = [["checkpoint", "link", "MB", "rounds", *parts, "set-up s", "published s"]]
     for row in rows:
-        once = row["set_up"]["seconds"] if row["set_up"] else 0.0
-        seconds = [f"{value:.2f}" for value in (*row["seconds"].values(), once, row["derived_from_published"])]
-        size = [f"{row['bytes'] / 1e6:.2f}", f"{row['rounds']:,.0f}"]
-        lines.append([row["label"], row["network"]["name"], *size, *seconds])
+        once = row.set_up.seconds if row.set_up else 0.0
+        seconds = [f"{value:.2f}" for value in (*row.seconds.values(), once, row.derived_from_published or 0.0)]
+        size = [f"{row.bytes / 1e6:.2f}", f"{row.rounds:,.0f}"]
+        lines.append([row.label, row.network.name or "", *size, *seconds])
     return table(lines)
 
 

@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from formats.private_costs import EngineRecord, MeasuredCosts, PrivateCosts
 from private_inference.costs.sentences import link_in_words
 from private_inference.costs.tables import PART_TITLES, all_costs, is_local, whole
 from private_inference.engine.cost import PARTS, Cost, Costs, StepCost, total
@@ -21,10 +22,10 @@ MOST_LABELS = 60  # that fit beside each other below a page-wide figure
 
 
 @styled
-def cost_figure(results: dict) -> Figure:
+def cost_figure(results: PrivateCosts) -> Figure:
     """MB, rounds and measured seconds of an image, a bar a checkpoint; of the later images, where there were any."""
-    every, (costs, state) = results["measured"], all_costs(results)
-    labels = [wrapped(measured["label"]) for measured in every]
+    every, (costs, state) = results.measured, all_costs(results)
+    labels = [wrapped(measured.label) for measured in every]
     lines = len(labels) * max(1.8, *(label.count("\n") + 1.3 for label in labels))
     figure = Figure(figsize=(PAGE, 1.35 + 0.16 * lines), layout="constrained")
     panels = {
@@ -38,7 +39,7 @@ def cost_figure(results: dict) -> Figure:
         axes.set_title(title)
         axes.set_yticks(range(len(labels)), labels)
         axes.tick_params(axis="y", length=0)
-    models = list(dict.fromkeys(f"{measured['model']} on {measured['dataset']}" for measured in every))
+    models = list(dict.fromkeys(f"{measured.model} on {measured.dataset}" for measured in every))
     named = " and ".join(models) if len(models) < 3 else f"{len(models)} networks"
     figure.suptitle(f"{literal(named)}: cost of one image\n{setting(results)}", x=0.01, ha="left", fontsize=8)
     add_legend(figure, costs, state)
@@ -46,12 +47,12 @@ def cost_figure(results: dict) -> Figure:
 
 
 @styled
-def layer_figure(measured: dict, engine: dict) -> Figure:
+def layer_figure(measured: MeasuredCosts, engine: EngineRecord) -> Figure:
     """Bytes (above) and rounds (below) of an image in the order of the forward pass.
 
     A bar is a linear layer with all that follows up to the next one, so that a ReLU stands on what it follows.
     """
-    costs = Costs.from_json(measured["costs"])
+    costs = Costs.from_record(measured.costs)
     state = costs.states[-1]
     groups = groups_of(costs)
     longest = max(len(group[0].layer) for group in groups)
@@ -78,7 +79,7 @@ def layer_figure(measured: dict, engine: dict) -> Figure:
     named = f"; one in {stride} is named" if stride > 1 else ""
     lower.set_xlabel(f"Linear layers, each with all steps up to the next one{named}")
     figure.suptitle(
-        f"{literal(measured['label'])}: cost of one image, {state}\n{engine_in_words(engine)}",
+        f"{literal(measured.label)}: cost of one image, {state}\n{engine_in_words(engine)}",
         x=0.01,
         ha="left",
         fontsize=8,
@@ -123,13 +124,13 @@ def add_legend(figure: Figure, costs: list[Costs], state: str) -> None:
     figure.legend(handles, [PART_TITLES[part] for part in used], loc="outside lower left", ncols=max(1, len(used)))
 
 
-def setting(results: dict) -> str:
-    return f"{engine_in_words(results['engine'])}; {literal(link_in_words(results['link']))}"
+def setting(results: PrivateCosts) -> str:
+    return f"{engine_in_words(results.engine)}; {literal(link_in_words(results.link))}"
 
 
-def engine_in_words(engine: dict) -> str:
-    online = ", online cost only" if engine["dealer"] else ""
-    return literal(f"{engine['name']} {engine['protocol']}{online}")
+def engine_in_words(engine: EngineRecord) -> str:
+    online = ", online cost only" if engine.dealer else ""
+    return literal(f"{engine.name} {engine.protocol}{online}")
 
 
 def wrapped(label: str) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 from tqdm import tqdm
@@ -15,6 +16,10 @@ from tqdm import tqdm
 from dataset import DatasetSpec, ImageSource, load_dataset
 from dataset.loaders import EvalViews
 from formats.checkpoint import Checkpoint
+from formats.measured import Kept
+from formats.parties import Event
+from formats.private_costs import Agreement, EstimateRecord, KnownAccuracy, KnownNetwork, MeasuredCosts, OtherClass
+from formats.program import ServedNetwork
 from helper.errors import UserError
 from helper.files import file_digest
 from helper.run_folder import measurements_folder
@@ -42,9 +47,9 @@ class Subject:
 
     path: Path
     program: Program
-    about: dict
+    about: ServedNetwork
     data: DatasetSpec
-    record: dict  # what a measurement's record says before anything is measured
+    record: KnownNetwork
 
     @property
     def digest(self) -> str:
@@ -62,33 +67,34 @@ def load_subject(path: Path, branch: int, *, fused: bool, save_dir: str) -> Subj
         program = fuse(program)
     kept, total = relu_totals(model)
     data = checkpoint_data(checkpoint, path, remedy="one of the training scripts' files does")
-    about = {
-        "model": checkpoint.model.name,
-        "dataset": data.name,
-        "branch": branch,
-        "stage": checkpoint.stage or 0,
-        "relus": {"kept": kept, "total": total},
-    }
-    record = {
-        **unmeasured(about),
-        "file": str(path),
-        "sha256": file_digest(path),
-        "fused": fused_in_words(program) if fused else None,
-        "accuracy": known_accuracy(path, checkpoint, branch, save_dir),
-    }
+    about = ServedNetwork(
+        model=checkpoint.model.name,
+        dataset=data.name,
+        branch=branch,
+        stage=checkpoint.stage or 0,
+        relus=Kept(kept=kept, total=total),
+    )
+    record = served(
+        about,
+        file=str(path),
+        sha256=file_digest(path),
+        fused=tuple(fused_in_words(program)) if fused else None,
+        accuracy=known_accuracy(path, checkpoint, branch, save_dir),
+    )
     return Subject(path, program, about, data, record)
 
 
-def unmeasured(about: dict) -> dict:
-    """The record of a network of which we know only what its owner says `about` it."""
-    label = f"{about['model']}, {about['relus']['kept']:,} ReLUs"
-    return {"file": None, "sha256": None, "label": label, **about, "fused": [], "accuracy": None, "estimates": []}
+def served(about: ServedNetwork, file: str | None = None, **known: Any) -> KnownNetwork:
+    """The record of a network of which we know what its owner says `about` it, and these fields."""
+    label = f"{about.model}, {about.relus.kept:,} ReLUs"
+    return KnownNetwork(**{"fused": (), "file": file, "label": label} | dict(about) | known)
 
 
-def known_accuracy(path: Path, checkpoint: Checkpoint, branch: int, save_dir: str) -> dict | None:
+def known_accuracy(path: Path, checkpoint: Checkpoint, branch: int, save_dir: str) -> KnownAccuracy | None:
     """Percent through `branch`, from the evaluation of this file where there is one, else from its training run."""
     found = measurements_folder(Path(save_dir, "validation"), path) / "results.json"
-    source, accuracy = "training", checkpoint.metrics
+    source: Literal["training", "validation"] = "training"
+    accuracy = checkpoint.metrics
     if found.is_file():
         results = read_results(found)
         if results.checkpoint and Path(results.checkpoint).resolve() == path.resolve():
@@ -96,7 +102,9 @@ def known_accuracy(path: Path, checkpoint: Checkpoint, branch: int, save_dir: st
     if not accuracy:
         return None
     values = {metric: accuracy.of(metric).get(str(branch)) for metric in ("CA", "NPA", "AdvA")}
-    return {"source": source, "images": accuracy.images, "attacked_images": accuracy.attacked_images, **values}
+    return KnownAccuracy(
+        source=source, images=accuracy.images, attacked_images=accuracy.attacked_images, **values
+    )
 
 
 def first_images(data: DatasetSpec, count: int, root: str, *, download: bool) -> tuple[np.ndarray, np.ndarray, tuple]:
@@ -140,18 +148,18 @@ class Bench:
             tqdm(total=images, desc="connecting", unit="image", leave=False) as bar,
         ):
 
-            def follow(role: str, event: dict) -> None:
+            def follow(role: str, event: Event) -> None:
                 if role != assignments[0].role:
                     return
-                if event["event"] == "linked":
+                if event.event == "linked":
                     bar.set_description("compiling")
-                elif event["event"] == "ready":
+                elif event.event == "ready":
                     bar.set_description("first images (cold)")
-                else:
-                    bar.total = event["of"]
+                elif event.event == "images":
+                    bar.total = event.of
                     bar.set_description("inference")
-                    bar.set_postfix({"seconds": f"{event['seconds']:.1f}"})
-                    bar.update(event["batch"])
+                    bar.set_postfix({"seconds": f"{event.seconds or 0:.1f}"})
+                    bar.update(event.batch or 0)
 
             return run_parties(
                 assignments,
@@ -161,7 +169,7 @@ class Bench:
                 follow=follow,
             )
 
-    def measure(self, subject: Subject, images: np.ndarray, labels: np.ndarray) -> dict:
+    def measure(self, subject: Subject, images: np.ndarray, labels: np.ndarray) -> MeasuredCosts:
         """What is measured of one checkpoint, both parties run here."""
         link = EmulatedLink(self.emulated) if self.emulated else nullcontext()
         with link as emulated:
@@ -175,26 +183,39 @@ class Bench:
             server = Assignment("server", addresses[1], addresses[0], secret, prefix=prefixes[1])
             answer = self.run([client, server], len(images))["client"]
         assert answer.logits is not None  # they are the client's
-        return measured(answer) | {"agreement": agreement(answer.logits, run(subject.program, images), labels)}
+        agreed = agreement(answer.logits, run(subject.program, images), labels)
+        return measured(subject.record, answer, agreed)
 
 
-def agreement(found: np.ndarray, expected: np.ndarray, labels: np.ndarray) -> dict:
+def agreement(found: np.ndarray, expected: np.ndarray, labels: np.ndarray) -> Agreement:
     """How logits (N, classes) agree with PyTorch's; images of another class with how near PyTorch's two best are."""
+    if not (np.isfinite(found).all() and np.isfinite(expected).all()):
+        raise UserError("the logits are not finite: are the network's weights?")
     classes, best = found.argmax(1), np.sort(expected, axis=1)
     unlike = np.flatnonzero(classes != expected.argmax(1))
-    return {
-        "images": len(found),
-        "same_class": len(found) - len(unlike),
-        "largest_logit_error": float(np.abs(found - expected).max()),
-        "right": int((classes == labels).sum()),
-        "other_class": [{"image": int(image), "margin": float(best[image, -1] - best[image, -2])} for image in unlike],
-    }
+    margins = {int(image): float(best[image, -1] - best[image, -2]) for image in unlike}
+    return Agreement(
+        images=len(found),
+        same_class=len(found) - len(unlike),
+        largest_logit_error=float(np.abs(found - expected).max()),
+        right=int((classes == labels).sum()),
+        other_class=tuple(OtherClass(image=image, margin=margin) for image, margin in margins.items()),
+    )
 
 
-def measured(answer: Answer) -> dict:
-    """What one party alone can say. Agreement with PyTorch is for whoever has images and weights: here, neither."""
-    known = ("digest", "setup_seconds", "costs", "comparison", "batch")
-    return {key: answer.result[key] for key in known} | {"agreement": None}
+def measured(known: KnownNetwork, answer: Answer, agreed: Agreement | None = None) -> MeasuredCosts:
+    """What one party says. Agreement with PyTorch is for whoever has images and weights."""
+    result = answer.result
+    return MeasuredCosts(
+        **dict(known),
+        digest=result.digest,
+        setup_seconds=result.setup_seconds,
+        agreement=agreed,
+        comparison=result.comparison,
+        batch=result.batch,
+        costs=result.costs,
+        estimates=(),
+    )
 
 
 def compared_in(subject: Subject, bits: int, images: np.ndarray) -> Subject:
@@ -203,10 +224,12 @@ def compared_in(subject: Subject, bits: int, images: np.ndarray) -> Subject:
     return replace(subject, program=with_bits(subject.program, bits, largest))
 
 
-def estimates(record: dict, networks: Sequence[Network]) -> dict:
-    """What a record of a measurement without a network would be over these."""
-    costs = Costs.from_json(record["costs"])
-    return {"estimates": [{**asdict(link), "seconds": estimate(costs, link)} for link in networks]}
+def with_estimates(record: MeasuredCosts, networks: Sequence[Network]) -> MeasuredCosts:
+    """A measurement without a network, with what it would be over these."""
+    costs = Costs.from_record(record.costs)
+    seconds = [{**asdict(link), "seconds": estimate(costs, link)} for link in networks]
+    found = tuple(map(EstimateRecord.model_validate, seconds))
+    return record.model_copy(update={"estimates": found})
 
 
 def free_ports(count: int) -> list[int]:

@@ -11,7 +11,7 @@ import io
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from formats.private_costs import PrivateCosts
+from formats.private_costs import EstimateRecord, MeasuredCosts, PrivateCosts
 from helper.text import percent, table
 from private_inference.costs.link import speed_in_words
 from private_inference.engine.cost import PARTS, Cost, Costs, StepCost
@@ -32,18 +32,18 @@ CSV_COLUMNS = (
     *("upload_bytes", "download_bytes", "rounds", "seconds"),
 )
 
-Read = Callable[[dict, Costs], float | None]  # what a column has of a checkpoint
+Read = Callable[[MeasuredCosts, Costs], float | None]  # what a column has of a checkpoint
 Link = tuple[str, float, float]  # name, bits per second, seconds
 
 
-def read_costs(path: str | Path) -> dict:
+def read_costs(path: str | Path) -> PrivateCosts:
     """A private_inference.json, or that of a folder. Raises UserError for one that is missing, damaged or another."""
-    return read_report(path, FILE_NAME, PrivateCosts).model_dump(mode="json", by_alias=True)
+    return read_report(path, FILE_NAME, PrivateCosts)
 
 
-def all_costs(results: dict) -> tuple[list[Costs], str]:
+def all_costs(results: PrivateCosts) -> tuple[list[Costs], str]:
     """The costs of every checkpoint, and the state to compare them in: 'warm' if all have it, else 'cold'."""
-    costs = [Costs.from_json(measured["costs"]) for measured in results["measured"]]
+    costs = [Costs.from_record(measured.costs) for measured in results.measured]
     return costs, "warm" if all("warm" in cost.states for cost in costs) else "cold"
 
 
@@ -52,9 +52,9 @@ def is_local(step: StepCost) -> bool:
     return not any(cost.bytes or cost.rounds for cost in (step.cold, step.at("warm")))
 
 
-def layer_table(measured: dict) -> str:
+def layer_table(measured: MeasuredCosts) -> str:
     """One checkpoint, layer by layer and per image, with sums for the parts of the network and for all of it."""
-    costs = Costs.from_json(measured["costs"])
+    costs = Costs.from_record(measured.costs)
     state = costs.states[-1]
     rows = [["layer", "kind", "values compared", "bytes up", "bytes down", "rounds", "seconds"]]
     blank = [""] * len(rows[0])
@@ -81,18 +81,18 @@ def layer_table(measured: dict) -> str:
         add(f"total, {STATE_TITLES[each]}", "", compared_by(), costs.total(each))
     if costs.set_up:
         add("of which set up once, for all images", "", 0, costs.set_up)
-    relus = measured["relus"]
-    share = 100 * relus["kept"] / relus["total"]
-    head = f"{measured['label']}: {relus['kept']:,} of {relus['total']:,} ReLUs ({share:.1f} %), {measured['file']}"
-    some = "image" if measured.get("batch", 1) == 1 else f"batch of {measured['batch']}"
+    relus = measured.relus
+    share = 100 * relus.kept / relus.total
+    head = f"{measured.label}: {relus.kept:,} of {relus.total:,} ReLUs ({share:.1f} %), {measured.file}"
+    some = "image" if measured.batch == 1 else f"batch of {measured.batch}"
     unit = f"the mean of all but the first {some}" if state == "warm" else f"the only {some} that was run"
     return f"{head}\nPer image, up from the client and down to it; layers and parts: {unit}.\n{table(rows)}"
 
 
-def comparison_table(results: dict) -> str:
+def comparison_table(results: PrivateCosts) -> str:
     """A row a checkpoint, and below it what the columns mean; columns that nothing can fill are left out."""
-    every, (costs, state) = results["measured"], all_costs(results)
-    columns: list[tuple[str, list[str | None]]] = [("checkpoint", [measured["label"] for measured in every])]
+    every, (costs, state) = results.measured, all_costs(results)
+    columns: list[tuple[str, list[str | None]]] = [("checkpoint", [measured.label for measured in every])]
 
     def add(head: str, read: Read, write: Callable[[float], str]) -> None:
         values = [read(measured, cost) for measured, cost in zip(every, costs, strict=True)]
@@ -108,9 +108,9 @@ def comparison_table(results: dict) -> str:
         return lambda measured, _: estimate(measured, network, state)
 
     def accuracy(metric: str) -> Read:
-        return lambda measured, _: (measured["accuracy"] or {}).get(metric)
+        return lambda measured, _: measured.accuracy_of(metric)
 
-    add("ReLUs", lambda measured, _: measured["relus"]["kept"], whole)
+    add("ReLUs", lambda measured, _: measured.relus.kept, whole)
     add("comparing", lambda _, cost: sum(1 for step in cost.steps if step.comparisons), whole)
     for part, title in (("relu", "ReLU MB"), ("linear", "linear MB")):
         add(title, bytes_of(part), megabytes)
@@ -121,14 +121,14 @@ def comparison_table(results: dict) -> str:
         add("set-up s", lambda _, cost: cost.set_up.seconds if cost.set_up else None, percent)
     add("cold s", seconds("cold"), percent)
     add("warm s", seconds("warm"), percent)
-    networks = dict.fromkeys(network_of(found) for measured in every for found in measured["estimates"])
+    networks = dict.fromkeys(network_of(found) for measured in every for found in measured.estimates)
     for network in networks:
         add(f"est. {network[0]} s", estimated(network), percent)
     for metric in METRICS:
         add(f"{metric} %", accuracy(metric), percent)
-    agreed = [measured["agreement"] for measured in every]
-    columns.append(("same class", [found and f"{found['same_class']}/{found['images']}" for found in agreed]))
-    columns.append(("logit error", [found and f"{found['largest_logit_error']:.1e}" for found in agreed]))
+    agreed = [measured.agreement for measured in every]
+    columns.append(("same class", [f"{found.same_class}/{found.images}" if found else None for found in agreed]))
+    columns.append(("logit error", [f"{found.largest_logit_error:.1e}" if found else None for found in agreed]))
 
     columns = [(head, cells) for head, cells in columns if any(cell is not None for cell in cells)]
     heads, cells = zip(*columns, strict=True)
@@ -146,28 +146,28 @@ def comparison_table(results: dict) -> str:
     return "\n".join([table([heads, *rows]), *notes])
 
 
-def network_of(found: dict) -> Link:
-    """That of an estimate."""
-    speed = found["bandwidth"], found["rtt"]
-    return found["name"] or speed_in_words(*speed), *speed
+def network_of(found: EstimateRecord) -> Link:
+    speed = found.bandwidth, found.rtt
+    return found.name or speed_in_words(*speed), *speed
 
 
-def estimate(measured: dict, network: Link, state: str) -> float | None:
+def estimate(measured: MeasuredCosts, network: Link, state: str) -> float | None:
     """The estimated seconds for an image over `network`; None where nobody asked for it."""
-    return next((found["seconds"].get(state) for found in measured["estimates"] if network_of(found) == network), None)
+    found = next((found for found in measured.estimates if network_of(found) == network), None)
+    return found.at(state) if found else None
 
 
-def accuracy_notes(every: Sequence[dict]) -> list[str]:
+def accuracy_notes(every: Sequence[MeasuredCosts]) -> list[str]:
     """Where the accuracies come from: one line for all, or one a source."""
     sources: dict[str, list[str]] = {}
     for measured in every:
-        if found := measured["accuracy"]:
-            words = f"{ACCURACY_SOURCES[found['source']]} on {found['images']:,} images"
-            if found.get("AdvA") is not None and (fewer := found.get("attacked_images")):
-                words += f" (AdvA on {fewer:,})"
-            words += f", branch {measured['branch']}"
-            sources.setdefault(words, []).append(measured["label"])
-    shown = [metric for metric in METRICS if any((row["accuracy"] or {}).get(metric) is not None for row in every)]
+        if found := measured.accuracy:
+            words = f"{ACCURACY_SOURCES[found.source]} on {found.images:,} images"
+            if found.AdvA is not None and found.attacked_images:
+                words += f" (AdvA on {found.attacked_images:,})"
+            words += f", branch {measured.branch}"
+            sources.setdefault(words, []).append(measured.label)
+    shown = [metric for metric in METRICS if any(row.accuracy_of(metric) is not None for row in every)]
     if not shown:
         return []
     if len(sources) == 1:
@@ -178,13 +178,13 @@ def accuracy_notes(every: Sequence[dict]) -> list[str]:
     ]
 
 
-def costs_csv(results: dict) -> str:
+def costs_csv(results: PrivateCosts) -> str:
     """A line a checkpoint, step and state, per image; the sums over a state's lines are its totals."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(CSV_COLUMNS)
-    for measured, costs in zip(results["measured"], all_costs(results)[0], strict=True):
-        named = measured["file"], measured["model"], measured["relus"]["kept"], results["engine"]["protocol"]
+    for measured, costs in zip(results.measured, all_costs(results)[0], strict=True):
+        named = measured.file, measured.model, measured.relus.kept, results.engine.protocol
         for step in costs.steps:
             about = step.layer, step.kind, step.part, step.comparisons
             for state in costs.states:

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 
+from formats.private_costs import CostRecord, CostsRecord, StepCostRecord
+
 # The parts that are reported apart, and the kinds of steps (program/steps.py) that make them up. 'rest' also holds
 # 'output', the opening of the logits to the client. 'preparing' is no step of the network: what the parties set up
 # once, and correlations that they make ahead, in bursts, for comparisons still to come.
@@ -154,7 +156,7 @@ class Costs:
         return next((step.cold for step in self.steps if step.kind == "set_up"), None)
 
     def as_json(self) -> dict:
-        """{'layers': [...], 'parts': {state: {part: cost}}, 'total': {state: cost}}; read back by `from_json`."""
+        """{'layers': [...], 'parts': {state: {part: cost}}, 'total': {state: cost}}; read back by `from_record`."""
         return {
             "layers": [{**asdict(step), "part": step.part} for step in self.steps],
             "parts": {state: {part: asdict(self.part(part, state)) for part in PARTS} for state in self.states},
@@ -162,12 +164,15 @@ class Costs:
         }
 
     @classmethod
-    def from_json(cls, content: Mapping) -> Costs:
-        def read(step: Mapping) -> StepCost:
-            warm = Cost(**step["warm"]) if step["warm"] else None
-            return StepCost(step["layer"], step["kind"], step["comparisons"], Cost(**step["cold"]), warm)
+    def from_record(cls, record: CostsRecord) -> Costs:
+        def cost(known: CostRecord) -> Cost:
+            return Cost(known.upload, known.download, known.rounds, known.seconds)
 
-        return cls(tuple(read(step) for step in content["layers"]))
+        def read(step: StepCostRecord) -> StepCost:
+            warm = cost(step.warm) if step.warm else None
+            return StepCost(step.layer, step.kind, step.comparisons, cost(step.cold), warm)
+
+        return cls(tuple(map(read, record.layers)))
 
 
 def priced(

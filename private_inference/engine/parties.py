@@ -17,8 +17,10 @@ from pathlib import Path
 
 import numpy as np
 
-from helper.errors import UserError
-from helper.files import Kind, map_array, parse_json, read_bytes, read_json
+from formats.parties import Event, JobRecord, PartyResult, SettingsRecord
+from formats.program import ServedNetwork
+from helper.errors import UserError, checked
+from helper.files import Kind, map_array, parse_json, read_bytes, read_record
 from private_inference.engine.protocols import LOST_PEER_STATUS, EngineSettings, peer_has_ended
 from private_inference.program.npz_file import write_program
 from private_inference.program.steps import Program
@@ -40,7 +42,7 @@ class Assignment:
     role: str
     listen: str
     peer: str
-    secret: np.ndarray | tuple[Program, dict]
+    secret: np.ndarray | tuple[Program, ServedNetwork]
     digest: str | None = None
     prefix: Sequence[str] = ()
 
@@ -49,7 +51,7 @@ class Assignment:
 class Answer:
     """What a party's result.json says, and the client's logits (N, classes)."""
 
-    result: dict
+    result: PartyResult
     logits: np.ndarray | None
 
 
@@ -64,13 +66,13 @@ def run_parties(
     settings: EngineSettings,
     python: Path,
     folder: Path,
-    follow: Callable[[str, dict], None],
+    follow: Callable[[str, Event], None],
 ) -> dict[str, Answer]:
     """By role, what each party found. `folder` is private to the parties; `follow(role, event)` hears how far they are.
 
     Raises UserError with the line of the party that failed; no process is left behind, whatever happens.
     """
-    events: queue.Queue[tuple[str, dict | None]] = queue.Queue()
+    events: queue.Queue[tuple[str, Event | None]] = queue.Queue()
     processes: dict[str, subprocess.Popen] = {}
     threads = []
     try:
@@ -108,20 +110,15 @@ def run_parties(
 
 def _start(assignment: Assignment, settings: EngineSettings, python: Path, folder: Path) -> subprocess.Popen:
     folder.mkdir(parents=True, mode=0o700)
-    job = {
-        "role": assignment.role,
-        "listen": assignment.listen,
-        "peer": assignment.peer,
-        "folder": str(folder),
-        "settings": asdict(settings),
-        "digest": assignment.digest,
-    }
-    (folder / "job.json").write_text(json.dumps(job))
+    known = {name: getattr(assignment, name) for name in ("role", "listen", "peer", "digest")}
+    job = JobRecord(**known, folder=str(folder), settings=SettingsRecord(**asdict(settings)))
+    (folder / "job.json").write_text(json.dumps(job.as_json()))
     if isinstance(assignment.secret, np.ndarray):
         np.save(folder / "images.npy", assignment.secret, allow_pickle=False)
     else:
         with open(folder / "program.npz", "wb") as file:
-            write_program(file, *assignment.secret)
+            program, about = assignment.secret
+            write_program(file, program, about.as_json())
     command = [*assignment.prefix, str(python), "-m", "private_inference.engine.party", str(folder / "job.json")]
     with open(folder / "stderr", "wb") as errors:
         # Its stdin ends when this process does, even by SIGKILL, and the party with it.
@@ -138,7 +135,7 @@ def _code(folder: Path) -> Path:
         return ROOT
     code = folder / "code"
     code.mkdir()
-    for name in ("helper", "private_inference"):
+    for name in ("formats", "helper", "private_inference"):
         (code / name).symlink_to(ROOT / name)
     return code
 
@@ -146,10 +143,8 @@ def _code(folder: Path) -> Path:
 def _listen(role: str, process: subprocess.Popen, events: queue.Queue) -> None:
     try:
         for line in process.stdout or ():
-            with suppress(ValueError):
-                event = parse_json(line)
-                if isinstance(event, dict):  # else a library that prints
-                    events.put((role, event))
+            with suppress(ValueError, UserError):  # else a library that prints
+                events.put((role, checked(Event, parse_json(line), role)))
     finally:
         events.put((role, None))
 
@@ -185,6 +180,6 @@ def _blame(processes: dict[str, subprocess.Popen], assignments: Sequence[Assignm
 def _answer(folder: Path) -> Answer:
     logits = folder / "logits.npy"
     return Answer(
-        read_json(folder / "result.json"),
+        read_record(folder / "result.json", PartyResult),
         np.array(map_array(logits)) if logits.is_file() else None,
     )

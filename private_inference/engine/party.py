@@ -14,6 +14,7 @@ result.json, and the client's logits.npy, lie in the folder. Status 2 and one li
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import sys
@@ -24,15 +25,18 @@ from pathlib import Path
 
 import numpy as np
 
+from formats.parties import Agreement, Event, Greeting, JobRecord, PartyResult
+from formats.private_costs import CostsRecord
+from formats.program import ServedNetwork
 from helper.errors import UserError, unexpected
-from helper.files import map_array, parse_json, read_json
+from helper.files import map_array, read_record
 from private_inference.engine.ending import Disagreement, PeerWatch, StopSignal, end_with_parent, leave, parting
+from private_inference.engine.messages import heard
 from private_inference.engine.protocols import EngineSettings
 from private_inference.engine.secure_program import SecureProgram, prepare
 from private_inference.engine.spu_runtime import CLIENT, PARTIES, SERVER, Link, Party, connect, engine_name
 from private_inference.program.comparison import comparison_bits
-from private_inference.program.npz_file import load_program
-from private_inference.program.public import digest, public_bytes, read_public
+from private_inference.program.public import digest, public_bytes, read_served
 from private_inference.program.steps import Program
 
 VERSION = 3  # of what the two parties say to each other
@@ -53,60 +57,49 @@ class Job:
 
     @classmethod
     def read(cls, path: str) -> Job:
-        content = read_json(path)
-        settings = content.pop("settings")
-        tls = tuple(settings.pop("tls") or ()) or None
-        return cls(**content, settings=EngineSettings(**settings, tls=tls))
+        job = read_record(path, JobRecord)
+        settings = EngineSettings(**dict(job.settings))
+        return cls(job.role, job.listen, job.peer, job.folder, settings, job.digest)
 
 
-def tell(event: str, **more: object) -> None:
-    print(json.dumps({"event": event, **more}), flush=True)
+def tell(event: Event) -> None:
+    print(json.dumps(event.as_json()), flush=True)
 
 
 def agree(link: Link, job: Job, images: int | None) -> tuple[int, int]:
     """Compare what the two run; (images, images a batch), which the client says."""
-    mine = {"version": VERSION, "engine": engine_name(), **job.settings.described()}
-    asks = {"images": images, "batch": job.settings.batch}
-    said = [understood(text) for text in link.all_gather(json.dumps(mine | asks))]
-    theirs = said[1 - job.rank]
-    for name, value in mine.items():
+    batch = job.settings.batch
+    mine = Greeting(version=VERSION, engine=engine_name(), images=images, batch=batch, **job.settings.described())
+    said = [heard(text, Greeting) for text in link.all_gather(json.dumps(mine.as_json()))]
+    theirs = said[1 - job.rank].runs
+    for name, value in mine.runs.items():
         if theirs.get(name) != value:
             raise Disagreement(f"the other party runs {name} {theirs.get(name)}, this one {value}; make them the same")
-    count, batch = said[CLIENT].get("images"), said[CLIENT].get("batch")
-    if not (isinstance(count, int) and isinstance(batch, int) and min(count, batch) > 0 and count % batch == 0):
+    count, batch = said[CLIENT].images, said[CLIENT].batch
+    if not count or count % batch:
         raise Disagreement(f"the client asks for {count} images in batches of {batch}")
     return count, batch
 
 
-def understood(text: str) -> dict:
-    """What the other party says; raises UserError where it is no party of ours."""
-    try:
-        said = parse_json(text)
-    except ValueError:
-        said = None
-    if not isinstance(said, dict):
-        raise UserError("the other party says something that no party of this project says; is the address right?")
-    return said
-
-
-def agree_on_program(link: Link, job: Job) -> tuple[Program, dict]:
+def agree_on_program(link: Link, job: Job) -> tuple[Program, ServedNetwork]:
     """The program, with weights where this is the server, and what is known about it; the same one on both sides."""
     if job.rank == SERVER:
-        program, about = load_program(Path(job.folder, "program.npz"))
+        program, about = read_served(Path(job.folder, "program.npz"))
         link.send(CLIENT, public_bytes(program, about))
     else:
-        program, about = read_public(link.recv(SERVER))
+        program, about = read_served(io.BytesIO(link.recv(SERVER)))
     mine = digest(program, about)
     refused = job.digest is not None and mine != job.digest
-    said = [understood(text) for text in link.all_gather(json.dumps({"digest": mine, "refused": refused}))]
+    own = Agreement(digest=mine, refused=refused)
+    said = [heard(text, Agreement) for text in link.all_gather(json.dumps(own.as_json()))]
     if refused:
         raise Disagreement(
             f"the server's program has the digest {mine}, {job.digest} was expected; nothing was sent. "
             f"If its owner says that it has changed: --digest {mine}"
         )
-    if said[CLIENT].get("refused"):
+    if said[CLIENT].refused:
         raise Disagreement(f"the client does not agree to this program (it expects another digest than {mine})")
-    digests = [party.get("digest") for party in said]
+    digests = [party.digest for party in said]
     if digests[CLIENT] != digests[SERVER]:
         raise Disagreement(
             f"the two parties read the program differently (digest {digests[CLIENT]} at the client, "
@@ -132,7 +125,7 @@ def take_part(job: Job, stop: StopSignal) -> None:
         link.barrier()
         setup = time.perf_counter() - began
         set_up = prepare(party, program, settings)
-        tell("ready", seconds=setup, digest=digest(program, about))
+        tell(Event(event="ready", seconds=setup, digest=digest(program, about)))
         logits: list[np.ndarray] = []
         runs = []
         for first in range(0, count, batch):
@@ -140,23 +133,24 @@ def take_part(job: Job, stop: StopSignal) -> None:
             answer, costs = secure.run(None if images is None else images[first : first + batch])
             logits += [] if answer is None else [answer]
             runs.append(costs)
-            tell("images", done=first + batch, batch=batch, of=count, seconds=time.perf_counter() - began)
+            spent = time.perf_counter() - began
+            tell(Event(event="images", done=first + batch, batch=batch, of=count, seconds=spent))
         link.all_gather("done")
         if job.rank == CLIENT:
             np.save(folder / "logits.npy", np.concatenate(logits), allow_pickle=False)
-        result = {
-            "about": about,
-            "digest": digest(program, about),
-            "engine": engine_name(),
-            "images": count,
-            "batch": batch,
-            "comparison": comparison_bits(program),
-            "setup_seconds": setup,
-            "costs": secure.priced(runs, set_up).as_json(),
-        }
+        result = PartyResult(
+            about=about,
+            digest=digest(program, about),
+            engine=engine_name(),
+            images=count,
+            batch=batch,
+            comparison=comparison_bits(program),
+            setup_seconds=setup,
+            costs=CostsRecord.model_validate(secure.priced(runs, set_up).as_json()),
+        )
     # With its last name this party is done, however its farewell goes (see `parting`).
     whole = folder / "result.json.whole"
-    whole.write_text(json.dumps(result))
+    whole.write_text(json.dumps(result.as_json()))
     whole.rename(folder / "result.json")
     link.stop_link()
 
@@ -177,7 +171,7 @@ def meet(job: Job, addresses: tuple[str, str]) -> Link:
         raise UserError(f"{lonely} ({reason(error)})") from error
     finally:
         patience.cancel()
-    tell("linked")
+    tell(Event(event="linked"))
     return link
 
 

@@ -25,12 +25,10 @@ from typing import Any, BinaryIO, cast
 
 import numpy as np
 
-from helper.errors import UserError
+from formats.program import FORMAT, VERSION, ProgramRecord, StepRecord
+from helper.errors import UserError, checked
 from helper.files import load_arrays, parse_json, unpack_arrays
 from private_inference.program.steps import COMPARING, INPUT, KINDS, Decision, Program, Settings, Step, pair, shapes
-
-FORMAT = "rlnet-program"
-VERSION = 1
 
 
 def write_program(file: BinaryIO, program: Program, about: Mapping[str, object], *, compressed: bool = False) -> None:
@@ -80,40 +78,49 @@ def load_program(path: str | Path | BinaryIO) -> tuple[Program, dict]:
     name = path if isinstance(path, str | Path) else "the program"
     try:
         content = load_arrays(path) if isinstance(path, str | Path) else unpack_arrays(path)
-        description = parse_json(str(content["program"]))
-        if description["format"] != FORMAT:
-            raise UserError(f"{name}: no program of this project")
-        if description["version"] != VERSION:
-            raise UserError(f"{name}: program version {description['version']}, this code reads {VERSION}")
-        steps = tuple(_read_step(step, content) for step in description["steps"])
-        decisions = [Decision(**{**item, "layers": tuple(item["layers"])}) for item in description["decisions"]]
-        shape = tuple(int(size) for size in description["input"]["shape"])
-        program = Program(shape, steps, tuple(decisions))
+        described = parse_json(str(content["program"]))
+        if isinstance(described, dict) and described.get("format") == FORMAT and described.get("version") != VERSION:
+            raise UserError(f"{name}: program version {described.get('version')}, this code reads {VERSION}")
+        record = checked(ProgramRecord, described, name)
+        steps = tuple(_read_step(step, content) for step in record.steps)
+        program = Program(record.input.shape, steps, tuple(Decision(**dict(each)) for each in record.decisions))
         shapes(program)
-        if program.output != description["output"]:
-            raise ValueError(f"the last step makes '{program.output}', not '{description['output']}'")
-        about = dict(description["about"])
-    except UserError:
-        raise
-    except Exception as error:  # whatever a description lacks or has of another type
-        kind = type(error).__name__
-        raise UserError(f"{name}: not a program file, or a damaged one ({kind}: {error})") from error
-    return program, about
+        if program.output != record.output:
+            raise ValueError(f"the last step makes '{program.output}', not '{record.output}'")
+    except (ValueError, LookupError) as error:
+        what, remedy = ProgramRecord.kind, ProgramRecord.remedy
+        raise UserError(f"{name}: not {what}, or a damaged one ({error}); {remedy}") from error
+    return program, record.about
 
 
-def _read_step(described: dict, content: Mapping[str, np.ndarray]) -> Step:
-    inputs, needed, optional, settings = KINDS[described["kind"]]
-    arrays = {name: content[key] for name, key in described["arrays"].items()}
-    if len(described["inputs"]) != inputs or not needed <= set(arrays) <= needed | optional:
-        raise ValueError(f"step {described['layer']} does not have what a {described['kind']} has")
+def _read_step(record: StepRecord, content: Mapping[str, np.ndarray]) -> Step:
+    """Raises ValueError where a step has not what its kind has, or an array that the file lacks."""
+    inputs, needed, optional, settings = KINDS[record.kind]
+    if missing := sorted(set(record.arrays.values()) - content.keys()):
+        raise ValueError(f"it lacks the array {missing[0]} of {record.layer}")
+    arrays = {name: content[key] for name, key in record.arrays.items()}
+    if len(record.inputs) != inputs or not needed <= set(arrays) <= needed | optional:
+        raise ValueError(f"step {record.layer} does not have what a {record.kind} has")
     for name, array in arrays.items():
         if array.dtype != (np.bool_ if name == "mask" else np.float32):
-            raise ValueError(f"{name} of {described['layer']} is {array.dtype}")
-    given = described["settings"]
-    plain = {name: int(given[name]) if name == "groups" else pair(given[name]) for name in settings}
-    found = cast(Settings, plain)
-    if described["kind"] in COMPARING and "bits" in given:
-        found["bits"] = int(given["bits"])
+            raise ValueError(f"{name} of {record.layer} is {array.dtype}")
+    given = record.settings
+    if missing := sorted(settings - given.keys()):
+        raise ValueError(f"{record.layer} lacks {missing[0]}")
+    found = cast(Settings, {name: _setting(name, given[name]) for name in settings})
+    if record.kind in COMPARING and "bits" in given:
+        found["bits"] = _setting("bits", given["bits"])  # type: ignore[typeddict-item]
         if found["bits"] not in (32, 64):
-            raise ValueError(f"{described['layer']} compares in {found['bits']} bits")
-    return Step(described["kind"], tuple(described["inputs"]), described["output"], described["layer"], arrays, found)
+            raise ValueError(f"{record.layer} compares in {found['bits']} bits")
+    return Step(record.kind, record.inputs, record.output, record.layer, arrays, found)
+
+
+def _setting(name: str, value: int | tuple[int, int]) -> int | tuple[int, int]:
+    """One number, or one for each side; raises ValueError for what would be none, or a stride of 0."""
+    if name in ("groups", "bits"):
+        if not isinstance(value, int) or value < 1:
+            raise ValueError(f"{name} is {value}")
+        return value
+    if min(pair(value)) < (name != "padding"):
+        raise ValueError(f"{name} is {value}")
+    return pair(value)

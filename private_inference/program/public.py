@@ -9,9 +9,13 @@ import hashlib
 import io
 import json
 from dataclasses import replace
+from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
+from formats.program import ServedNetwork
+from helper.errors import checked
 from private_inference.program.npz_file import describe, load_program, write_program
 from private_inference.program.steps import INPUT, Program, Step
 
@@ -52,22 +56,26 @@ def without_secrets(program: Program) -> Program:
     return Program(program.input_shape, tuple(blank(step) for step in program.steps))
 
 
-def public_bytes(program: Program, about: dict) -> bytes:
+def public_bytes(program: Program, about: ServedNetwork) -> bytes:
     """The public part of `program` as a compressed .npz file: what the server sends to the client."""
     file = io.BytesIO()
-    write_program(file, without_secrets(program), about, compressed=True)
+    write_program(file, without_secrets(program), about.as_json(), compressed=True)
     return file.getvalue()
 
 
-def read_public(content: bytes) -> tuple[Program, dict]:
-    """Undo `public_bytes`. Raises UserError for anything else."""
-    return load_program(io.BytesIO(content))
+def read_served(source: str | Path | BinaryIO) -> tuple[Program, ServedNetwork]:
+    """The program that is served, or its public part, and what its server says of the network.
+
+    Raises UserError as `load_program` does, and where that says too little.
+    """
+    program, about = load_program(source)
+    return program, checked(ServedNetwork, about, source if isinstance(source, str | Path) else "the server's program")
 
 
-def digest(program: Program, about: dict) -> str:
+def digest(program: Program, about: ServedNetwork) -> str:
     """SHA-256, in hex, of everything public about a program: two parties that agree on it run the same steps."""
     public = Program(program.input_shape, program.steps)
-    found = hashlib.sha256(json.dumps(describe(public, about), sort_keys=True).encode())
+    found = hashlib.sha256(json.dumps(describe(public, about.as_json()), sort_keys=True).encode())
     for step in program.steps:
         for name, array in sorted(step.arrays.items()):
             found.update(f"{secret_name(step, name)} {array.dtype} {array.shape}".encode())

@@ -53,14 +53,14 @@ def test_figures_do_without_later_images_and_without_relus():
     assert "ReLUs" not in found  # in the legend
     assert "linear layers" in found
     measured = measured_of(resnet20_costs(0, warm=False), 0)
-    found = words(layer_figure(measured, results_of()["engine"]))
+    found = words(layer_figure(measured, results_of().engine))
     assert any("cold" in text for text in found)
     assert "ReLUs" not in found
 
 
 def test_layer_bars_hold_all_that_is_sent():
     costs = resnet20_costs(28_262)
-    engine = results_of()["engine"]
+    engine = results_of().engine
     figure = layer_figure(measured_of(costs, 28_262), engine)
     for axes, read in zip(figure.axes, (lambda c: c.bytes / 1e6, lambda c: c.rounds), strict=True):
         heights = [sum(bar.get_height() for bar in bars) for bars in axes.containers]
@@ -71,13 +71,16 @@ def test_layer_bars_hold_all_that_is_sent():
     assert figure.axes[0].containers[1][0].get_height() == pytest.approx(relu.warm.bytes / 1e6)
     assert [group[0].layer for group in groups_of(costs)][:3] == ["conv1", "layer1.0.conv1", "layer1.0.conv2"]
     assert any("online cost only" in text for text in words(figure))
-    assert not any("online" in text for text in words(layer_figure(measured_of(SMALL, 10), engine | {"dealer": False})))
+    assert not any(
+        "online" in text
+        for text in words(layer_figure(measured_of(SMALL, 10), engine.model_copy(update={"dealer": False})))
+    )
 
 
 @pytest.mark.parametrize(("blocks", "labels"), [(9, 58), (18, 56)])
 def test_layers_of_deep_networks_have_room_for_their_names(blocks: int, labels: int):
     costs = resnet20_costs(1000, blocks=blocks)
-    figure = layer_figure(measured_of(costs, 1000), results_of()["engine"])
+    figure = layer_figure(measured_of(costs, 1000), results_of().engine)
     assert any("one in 2 is named" in text for text in words(figure)) == (blocks == 18)
     boxes = [label.get_window_extent() for label in figure.axes[1].get_xticklabels()]
     assert len(boxes) == labels

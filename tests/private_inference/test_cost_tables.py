@@ -22,7 +22,7 @@ from support.cost_examples import (
     results_of,
 )
 
-from formats.private_costs import SCHEMA
+from formats.private_costs import SCHEMA, CostsRecord, LinkRecord
 from helper.errors import UserError
 from private_inference.costs.sentences import link_in_words, ratio_in_words, sentences
 from private_inference.costs.tables import (
@@ -73,7 +73,7 @@ def test_rounds_are_the_fewest_messages_that_a_protocol_took():
 def test_costs_come_back_from_their_file_as_they_were():
     for costs in (SMALL, resnet20_costs(28_262, warm=False)):
         content = json.loads(json.dumps(costs.as_json()))
-        assert Costs.from_json(content) == costs
+        assert Costs.from_record(CostsRecord.model_validate(content)) == costs
         for state, parts in content["parts"].items():
             summed = sum((Cost(**part) for part in parts.values()), Cost())
             assert summed.values() == pytest.approx(Cost(**content["total"][state]).values())
@@ -153,13 +153,13 @@ def test_the_csv_adds_up_to_the_totals():
     results = budgets(RELUS, 28_262)
     lines = list(csv.DictReader(io.StringIO(costs_csv(results))))
     assert len(lines) == 2 * 2 * len(resnet20_costs(1).steps)
-    for measured in results["measured"]:
-        for state, expected in measured["costs"]["total"].items():
-            of_state = [line for line in lines if line["file"] == measured["file"] and line["state"] == state]
+    for measured in results.measured:
+        for state, expected in measured.costs.total.items():
+            of_state = [line for line in lines if line["file"] == measured.file and line["state"] == state]
             for column in ("upload", "download", "rounds", "seconds"):
                 key = f"{column}_bytes" if column.endswith("load") else column
-                assert sum(float(line[key]) for line in of_state) == pytest.approx(expected[column])
-            assert sum(int(line["comparisons"]) for line in of_state) == measured["relus"]["kept"]
+                assert sum(float(line[key]) for line in of_state) == pytest.approx(getattr(expected, column))
+            assert sum(int(line["comparisons"]) for line in of_state) == measured.relus.kept
     first = lines[2]
     assert (first["layer"], first["part"], first["state"], first["protocol"]) == ("conv1", "linear", "cold", "semi2k")
     assert first["upload_bytes"] == str(8 * 3072 + 1000)
@@ -203,7 +203,7 @@ def test_bursts_and_the_set_up_are_rows_of_their_own_and_a_batch_is_shared_out()
     assert costs.set_up == once
     assert costs.total("cold") == once + Cost(70, 30, 9, 1.5)
     assert "of which set up once" in layer_table(measured_of(costs, 6))
-    assert Costs.from_json(costs.as_json()) == costs
+    assert Costs.from_record(CostsRecord.model_validate(costs.as_json())) == costs
 
 
 def test_the_bits_of_comparisons_and_other_classes_are_told():
@@ -214,19 +214,19 @@ def test_the_bits_of_comparisons_and_other_classes_are_told():
     said = sentences(results_of(measured))
     assert any(line.endswith("or were not tried: one: pool.") for line in said)
     assert "one: another class than PyTorch's for image 7, whose two best logits are 4.0e-04 apart." in said
-    narrow = sentences(results_of(measured | {"comparison": {"relu": 32}}))
+    narrow = sentences(results_of(measured.model_copy(update={"comparison": {"relu": 32}})))
     assert any("no layer's values came near the bound" in line for line in narrow)
 
 
 def test_sentences_about_networks_that_differ():
-    none, some = measured_of(resnet20_costs(0), 0, label="none"), measured_of(resnet20_costs(50), 50, label="some")
-    some["relus"]["total"] += 1
-    some["fused"] = ["a, b"]
+    none, other = measured_of(resnet20_costs(0), 0, label="none"), {"kept": 50, "total": RELUS + 1}
+    some = measured_of(resnet20_costs(50), 50, label="some", relus=other, fused=["a, b"])
     dear = resnet20_costs(100).as_json()
     for layer in dear["layers"]:
         if layer["kind"] == "relu":
             layer["warm"]["upload"] *= 2
-    said = sentences(results_of(none, some, measured_of(resnet20_costs(1), 50) | {"costs": dear}))
+    third = measured_of(resnet20_costs(1), 50).model_copy(update={"costs": CostsRecord.model_validate(dear)})
+    said = sentences(results_of(none, some, third))
     assert said[4] == "Linear layers made one: none: none. some: a, b. Customresnet20, 50 ReLUs: none."
     assert said[5].startswith("none against some: no ReLUs, no ReLU bytes, about as many bytes in all; they are diff")
     assert said[6] == "ReLU bytes per kept ReLU: 144.0 to 432.0, 200.0 % apart at most."
@@ -249,19 +249,16 @@ def test_ratios_in_words(before: int, after: int, expected: str):
 
 
 def test_links_in_words():
-    link = {"kind": "network", "name": None, "bandwidth": None, "rtt": None}
-    assert link_in_words(link) == "a network between the parties"
-    assert link_in_words(link | {"bandwidth": 2e9, "rtt": 0.0005}).endswith("(2 Gbit/s, 0.5 ms round trip)")
+    assert link_in_words(LinkRecord(kind="network")) == "a network between the parties"
+    fast = LinkRecord(kind="network", bandwidth=2e9, rtt=0.0005)
+    assert link_in_words(fast).endswith("(2 Gbit/s, 0.5 ms round trip)")
 
 
 def test_costs_are_read_from_a_file_or_its_folder(tmp_path: Path):
     results = budgets(10)
     path = tmp_path / "private_inference.json"
-    path.write_text(json.dumps(results))
-    found = read_costs(path)
-    assert found == read_costs(str(tmp_path))
-    assert found["engine"] | results["engine"] == found["engine"]
-    assert found["measured"][0]["costs"]["layers"][0]["layer"] == results["measured"][0]["costs"]["layers"][0]["layer"]
+    path.write_text(json.dumps(results.as_json()))
+    assert read_costs(path) == read_costs(str(tmp_path)) == results
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,8 @@ import numpy as np
 import pytest
 from support.running import ROOT
 
+from formats.parties import Event
+from formats.program import ServedNetwork
 from helper.errors import UserError
 from private_inference.engine import parties
 from private_inference.engine.parties import Answer, Assignment, check_engine, run_parties
@@ -33,11 +35,15 @@ STEPS = (
     Step("flatten", (INPUT,), "a", "flatten"),
     Step("linear", ("a",), "b", "fc", {"weight": WEIGHT, "bias": np.ones(5, np.float32)}),
 )
-SECRETS = {"client": IMAGES, "server": (Program((3, 4, 4), STEPS), {"model": "one layer"})}
+ABOUT = {"model": "one layer", "dataset": "none", "branch": 0, "stage": 0, "relus": {"kept": 1, "total": 1}}
+SECRETS = {"client": IMAGES, "server": (Program((3, 4, 4), STEPS), ServedNetwork.model_validate(ABOUT))}
+STEP = {"layer": "fc", "kind": "linear", "comparisons": 0, "cold": {}}
+RESULT = {"about": ABOUT, "digest": "0" * 64, "engine": "a stub", "images": 2, "batch": 1, "comparison": {}}
+RESULT |= {"setup_seconds": 0.0, "costs": {"layers": [STEP], "total": {"cold": {}}}}
 
 # What a party does that has nothing to tell but its end.
 GOOD = """
-    (folder / "result.json").write_text(json.dumps({"role": role}))
+    found(role=role)
     if role == "client":
         np.save(folder / "logits.npy", np.arange(10.0).reshape(2, 5))
 """
@@ -84,6 +90,9 @@ def fail(line, status=2):
 def tell(**event):
     print(json.dumps(event), flush=True)
 
+def found(**more):
+    (folder / "result.json").write_text(json.dumps({RESULT!r} | more))
+
 """
         acts = {"client": client, "server": server}
         acts = "".join(
@@ -98,7 +107,7 @@ def tell(**event):
 
 
 def run(
-    python: Path, follow: Callable[[str, dict], None] = lambda *_: None, roles: Iterable[str] = SECRETS
+    python: Path, follow: Callable[[str, Event], None] = lambda *_: None, roles: Iterable[str] = SECRETS
 ) -> dict[str, Answer]:
     """These parties, in a new folder beside the stub."""
     assignments = [Assignment(role, "127.0.0.1:1", "127.0.0.1:2", SECRETS[role]) for role in roles]
@@ -106,22 +115,27 @@ def run(
     return run_parties(assignments, settings=SETTINGS, python=python, folder=folder, follow=follow)
 
 
+def more(answer: Answer) -> dict:
+    """What the stub's result says beside what all say."""
+    return answer.result.model_extra or {}
+
+
 # --- What each is given, and says -----------------------------------------------------------------------------------
 
 
 def test_each_party_is_given_its_own_secret_and_no_more(stub) -> None:
     seen = """
-        found = {path.name: stat.S_IMODE(path.stat().st_mode) for path in folder.iterdir()}
-        found["."] = stat.S_IMODE(folder.stat().st_mode)
-        (folder / "result.json").write_text(json.dumps({"found": found, "job": job, "argv": sys.argv[1:]}))
+        modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in folder.iterdir()}
+        modes["."] = stat.S_IMODE(folder.stat().st_mode)
+        found(modes=modes, job=job, argv=sys.argv[1:])
     """
     path = stub("import stat\n" + textwrap.dedent(seen), "import stat\n" + textwrap.dedent(seen))
     answers = run(path)
-    given = {role: set(answers[role].result["found"]) - {".", "stderr"} for role in answers}
+    given = {role: set(more(answers[role])["modes"]) - {".", "stderr"} for role in answers}
     assert given == {"client": {"job.json", "images.npy"}, "server": {"job.json", "program.npz"}}
     for role in answers:
-        result = answers[role].result
-        assert result["found"]["."] == 0o700
+        result = more(answers[role])
+        assert result["modes"]["."] == 0o700
         assert result["argv"][:2] == ["-m", "private_inference.engine.party"]
         expected = {"listen": "127.0.0.1:1", "peer": "127.0.0.1:2", "settings": asdict(SETTINGS), "digest": None}
         assert result["job"] == {**expected, "role": role, "folder": str(path.parent / "work" / role)}
@@ -131,7 +145,7 @@ def test_each_party_is_given_its_own_secret_and_no_more(stub) -> None:
     np.testing.assert_array_equal(np.load(work / "client" / "images.npy", allow_pickle=False), IMAGES)
     program, about = load_program(work / "server" / "program.npz")
     np.testing.assert_array_equal(program.steps[1].arrays["weight"], WEIGHT)
-    assert about == {"model": "one layer"}
+    assert about == ABOUT
     for role, foreign in (("client", WEIGHT), ("server", IMAGES)):
         held = b"".join(file.read_bytes() for file in (work / role).iterdir())
         assert foreign.tobytes()[:64] not in held
@@ -139,7 +153,7 @@ def test_each_party_is_given_its_own_secret_and_no_more(stub) -> None:
 
 def test_what_they_found_comes_back(stub) -> None:
     answers = run(stub())
-    assert {role: answer.result for role, answer in answers.items()} == {
+    assert {role: more(answer) for role, answer in answers.items()} == {
         "client": {"role": "client"},
         "server": {"role": "server"},
     }
@@ -151,7 +165,7 @@ def test_what_they_found_comes_back(stub) -> None:
 
 
 def test_a_prefix_comes_before_the_command_of_its_party_alone(stub, tmp_path) -> None:
-    said = '(folder / "result.json").write_text(json.dumps(os.environ.get("RLNET_SIDE")))'
+    said = 'found(side=os.environ.get("RLNET_SIDE"))'
     assignments = [
         Assignment("client", "a:1", "b:2", IMAGES, prefix=("env", "RLNET_SIDE=left")),
         Assignment("server", "b:2", "a:1", SECRETS["server"]),
@@ -159,7 +173,7 @@ def test_a_prefix_comes_before_the_command_of_its_party_alone(stub, tmp_path) ->
     answers = run_parties(
         assignments, settings=SETTINGS, python=stub(said, said), folder=tmp_path / "work", follow=print
     )
-    assert {role: answer.result for role, answer in answers.items()} == {"client": "left", "server": None}
+    assert {role: more(answer)["side"] for role, answer in answers.items()} == {"client": "left", "server": None}
 
 
 def test_events_arrive_in_order_and_noise_does_not(stub) -> None:
@@ -177,7 +191,7 @@ def test_events_arrive_in_order_and_noise_does_not(stub) -> None:
     """
     events: list[tuple[str, dict]] = []
     talks = textwrap.dedent(GOOD) + textwrap.dedent(talks)
-    run(stub(talks, talks), lambda role, event: events.append((role, event)))
+    run(stub(talks, talks), lambda role, event: events.append((role, event.as_json())))
     expected = [*({"event": "image", "number": number} for number in range(200)), {"event": "last"}]
     for role in ("client", "server"):
         assert [event for who, event in events if who == role] == expected
@@ -196,15 +210,15 @@ def test_events_are_heard_while_they_happen(stub, noise: str) -> None:
             time.sleep(0.01)
     """
 
-    def follow(role: str, event: dict) -> None:
+    def follow(role: str, event: Event) -> None:
         (path.parent / "work" / role / "heard").touch()
 
     path = stub(textwrap.dedent(waits) + textwrap.dedent(GOOD))
-    assert run(path, follow)["client"].result == {"role": "client"}
+    assert more(run(path, follow)["client"]) == {"role": "client"}
 
 
 def test_a_party_is_done_once_its_result_is_written(stub) -> None:
-    assert run(stub(GOOD, GOOD + "    os._exit(255)"))["server"].result == {"role": "server"}
+    assert more(run(stub(GOOD, GOOD + "    os._exit(255)"))["server"]) == {"role": "server"}
 
 
 # --- Who is blamed --------------------------------------------------------------------------------------------------
@@ -250,7 +264,7 @@ def test_the_line_of_who_failed_first_hand(stub, client: str, server: str, line:
 
 @pytest.mark.parametrize("how", [KeyboardInterrupt, SystemExit, ValueError])
 def test_none_is_left_behind_when_we_are_interrupted(stub, how: type[BaseException]) -> None:
-    def follow(role: str, event: dict) -> None:
+    def follow(role: str, event: Event) -> None:
         raise how
 
     path = stub(f'tell(event="linked")\n{HANGS}', HANGS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 import signal
 import subprocess
@@ -178,7 +179,7 @@ from private_inference.engine.protocols import EngineSettings
 class Link:
     def all_gather(self, mine):
         said = json.loads(mine)
-        return [mine, json.dumps({**said, sys.argv[1]: sys.argv[2]})]
+        return [mine, json.dumps({**said, sys.argv[1]: json.loads(sys.argv[2])})]
 
 job = Job("client", "a:1", "b:2", ".", EngineSettings("cheetah"))
 try:
@@ -189,9 +190,9 @@ except UserError as error:
 
 
 @needs_engine
-@pytest.mark.parametrize(("what", "theirs"), [("version", "99"), ("engine", "SPU 0.1"), ("fraction_bits", "12")])
-def test_two_versions(what: str, theirs: str) -> None:
-    words = [str(ENGINE_PYTHON), "-c", OTHER_VERSION, what, theirs]
+@pytest.mark.parametrize(("what", "theirs"), [("version", 99), ("engine", "SPU 0.1"), ("fraction_bits", 12)])
+def test_two_versions(what: str, theirs: str | int) -> None:
+    words = [str(ENGINE_PYTHON), "-c", OTHER_VERSION, what, json.dumps(theirs)]
     said = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE, check=True).stdout
     assert said.startswith(f"the other party runs {what} {theirs}, this one ")
 

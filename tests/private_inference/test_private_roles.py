@@ -31,7 +31,7 @@ from private_inference.costs.measurement import compared_in, first_images, free_
 from private_inference.engine.cost import Cost
 from private_inference.engine.parties import ENGINE_PYTHON
 from private_inference.program.npz_file import load_program, write_program
-from private_inference.program.public import digest, read_public, secrets
+from private_inference.program.public import digest, read_served, secrets
 from private_inference.program.steps import Program, comparisons
 
 pytestmark = [needs_engine, pytest.mark.slow]
@@ -176,10 +176,10 @@ def unpacked(streams: list[bytes]) -> list[bytes]:
 
 def test_the_program_that_was_sent_is_the_public_one(apart) -> None:
     sent, *_ = unpacked(apart.sent["server"])
-    program, about = read_public(sent)
+    program, about = read_served(io.BytesIO(sent))
     assert digest(program, about) == apart.digest
     assert not any(array.any() for array in secrets(program).values())
-    assert about["relus"]["kept"] == sum(count for _, _, count in comparisons(program))
+    assert about.relus.kept == sum(count for _, _, count in comparisons(program))
 
 
 def test_no_weight_leaves_the_server(apart, fixed_point) -> None:

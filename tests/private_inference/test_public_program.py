@@ -12,6 +12,8 @@ import pytest
 import torch
 from support.relay import stretches_found
 
+from formats.measured import Kept
+from formats.program import ServedNetwork
 from helper.errors import UserError
 from models.layers import relu_sites
 from private_inference.program.fuse import fuse
@@ -19,7 +21,7 @@ from private_inference.program.public import (
     digest,
     is_public,
     public_bytes,
-    read_public,
+    read_served,
     secret_name,
     secrets,
     without_secrets,
@@ -27,7 +29,7 @@ from private_inference.program.public import (
 from private_inference.program.steps import INPUT, Program, Step, shapes
 from private_inference.program.trace import build_program
 
-ABOUT = {"model": "small", "dataset": "digits", "relus": {"kept": 3, "total": 4}}
+ABOUT = ServedNetwork(model="small", dataset="digits", branch=0, stage=2, relus=Kept(kept=3, total=4))
 ONE = {"stride": (1, 1), "padding": (1, 1), "groups": 1}
 
 
@@ -83,7 +85,7 @@ def same_steps(one: Program, other: Program) -> bool:
 
 def test_the_client_reads_the_same_steps_with_zeros_for_secrets(network) -> None:
     for program in (small(), masked_network(network)):
-        found, about = read_public(public_bytes(program, ABOUT))
+        found, about = read_served(io.BytesIO(public_bytes(program, ABOUT)))
         assert about == ABOUT
         assert same_steps(found, program)
         assert shapes(found) == shapes(program)
@@ -151,7 +153,7 @@ def test_only_masks_and_the_mean_colour_are_public(network) -> None:
 
 def test_both_sides_have_one_digest(network) -> None:
     for program in (small(), masked_network(network)):
-        assert digest(*read_public(public_bytes(program, ABOUT))) == digest(program, ABOUT)
+        assert digest(*read_served(io.BytesIO(public_bytes(program, ABOUT)))) == digest(program, ABOUT)
         assert digest(without_secrets(program), ABOUT) == digest(program, ABOUT)
 
 
@@ -201,7 +203,7 @@ def test_weights_do_not_change_the_digest_but_what_is_said_about_them_does() -> 
     program = small()
     other = with_array(with_array(program, "fc", "weight", floats(5, 64, seed=9)), "conv1", "bias", floats(4, seed=9))
     assert digest(other, ABOUT) == digest(program, ABOUT)
-    assert digest(program, {**ABOUT, "dataset": "cifar10"}) != digest(program, ABOUT)
+    assert digest(program, ABOUT.model_copy(update={"dataset": "cifar10"})) != digest(program, ABOUT)
 
 
 # --- Bytes that are no program --------------------------------------------------------------------------------------
@@ -251,7 +253,7 @@ POOL = {"kind": "average_pool", "inputs": [INPUT], "output": "h", "layer": "l", 
 )
 def test_what_is_no_program_is_refused(content: bytes) -> None:
     with pytest.raises(UserError):
-        read_public(content)
+        read_served(io.BytesIO(content))
 
 
 def test_damage_never_goes_unnoticed() -> None:
@@ -264,7 +266,7 @@ def test_damage_never_goes_unnoticed() -> None:
         damaged[place] ^= 255
         for each in (bytes(damaged), content[:place]):
             try:
-                assert digest(*read_public(each)) == mine
+                assert digest(*read_served(io.BytesIO(each))) == mine
             except UserError:
                 refused += 1
     assert refused > len(content) / 3

@@ -104,7 +104,7 @@ def measured_with(constants: dict, *paths: Path, kind: str = "loopback", machine
         subject = load_subject(path, BRANCH, fused=True, save_dir="")
         steps = rough_costs(subject.program, constants, SETTINGS).steps
         costs = Costs(tuple(replace(step, cold=step.cold + step.cold) for step in steps))
-        records.append({**subject.record, "comparison": {}, "costs": costs.as_json()})
+        records.append({**subject.record.as_json(), "comparison": {}, "costs": costs.as_json()})
     engine, link = {"protocol": "semi2k", "batch": 1, "set_up": None}, {"kind": kind}
     return {"schema": SCHEMA, "machine": machine, "engine": engine, "link": link, "measured": records}
 

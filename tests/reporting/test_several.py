@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from test_report import Page, build, write_run
 
+from formats.private_costs import SCHEMA, Estimates, PrivateCosts
 from helper.errors import UserError
 from helper.run_folder import MASKS
 from reporting.cells import Seeds, Share, half_width
@@ -72,10 +73,13 @@ RECORD = {
     "file": "save/student.pth",
     "sha256": "ab" * 32,
     "branch": 1,
+    "label": "Customresnet8, 1,000 ReLUs",
     "model": "Customresnet8",
     "relus": {"kept": 1000, "total": 4000},
     "accuracy": {"source": "validation", "images": 100, "CA": 80.0, "NPA": None, "AdvA": 40.0},
 }
+TOTAL = {"upload": 1e7, "download": 1e7, "rounds": 300, "seconds": 3.0}
+STEP = {"layer": "fc", "kind": "linear", "comparisons": 0, "cold": TOTAL, "warm": TOTAL}
 ESTIMATE = {
     "protocol": "cheetah",
     "estimates": [
@@ -89,12 +93,14 @@ ESTIMATE = {
     ],
 }
 MEASURED = {
+    "schema": SCHEMA,
+    "machine": {"processor": "an abacus", "cores": 1, "system": "sand"},
     "engine": {"protocol": "cheetah"},
     "link": {"kind": "loopback", "name": None, "bandwidth": None, "rtt": None},
     "measured": [
         {
             **RECORD,
-            "costs": {"total": {"warm": {"upload": 1e7, "download": 1e7, "rounds": 300, "seconds": 3.0}}},
+            "costs": {"layers": [STEP], "total": {"cold": TOTAL, "warm": TOTAL}},
             "estimates": [{"name": "wan", "bandwidth": 1e8, "rtt": 0.04, "seconds": {"warm": 11.5}}],
         }
     ],
@@ -102,10 +108,10 @@ MEASURED = {
 
 
 def test_private_costs_are_measured_here_or_estimated_for_a_link():
-    measured, estimated = measured_costs(MEASURED)
+    measured, estimated = measured_costs(PrivateCosts.model_validate(MEASURED))
     assert (measured.link, measured.how, measured.seconds, measured.bytes) == ("this machine", "measured", 3.0, 2e7)
     assert (estimated.link, estimated.how, estimated.seconds) == ("wan", "estimated", 11.5)
-    (guessed,) = estimated_costs(ESTIMATE)
+    (guessed,) = estimated_costs(Estimates.model_validate(ESTIMATE))
     assert (guessed.kind, guessed.seconds, guessed.rounds) == (("cheetah", "wan", "estimated"), 12.5, 300)
     assert most_common_kind([measured, estimated, guessed]) == ("cheetah", "wan", "estimated")
     other = next(estimated_costs({**ESTIMATE, "protocol": "semi2k"}))
@@ -124,7 +130,9 @@ def test_a_page_of_private_costs_alone_and_beside_the_run_of_the_same_weights(tm
     run = write_run(tmp_path / "run", checkpoint="student.pth", checkpoint_sha256="ab" * 32)
     together = build(tmp_path / "report.html", run, tmp_path / "estimate")
     assert "against the seconds of private inference of an image" in together
-    points, kind = points_of([Run(1, "run", run, read_results(run), [])], list(estimated_costs(ESTIMATE)))
+    points, kind = points_of(
+        [Run(1, "run", run, read_results(run), [])], list(estimated_costs(Estimates.model_validate(ESTIMATE)))
+    )
     assert ([point.seconds for point in points], kind) == ([12.5], ("cheetah", "wan", "estimated"))
 
 

@@ -55,8 +55,9 @@ def training(path: Path, of: Path, **changes) -> Path:
 
 
 def costs(path: Path, of: Path, *, warm: bool = True) -> Path:
-    other, this = (measured_of(resnet20_costs(kept, warm), kept) for kept in (2000, 1000))
-    write_json(path, results_of(other | {"sha256": "0"}, this | {"sha256": file_digest(of)}))
+    digests = {2000: "0", 1000: file_digest(of)}
+    every = (measured_of(resnet20_costs(kept, warm), kept, sha256=digest) for kept, digest in digests.items())
+    write_json(path, results_of(*every).as_json())
     return path
 
 

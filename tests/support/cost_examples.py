@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
-
-from formats.private_costs import SCHEMA
+from formats.private_costs import SCHEMA, MeasuredCosts, PrivateCosts
 from private_inference.engine.cost import Cost, Costs, StepCost
 
 RELU_BYTES, RELU_ROUNDS, RELUS = 144, 8, 188_416  # of a comparison, of a layer that compares, of resnet20
@@ -65,8 +63,8 @@ def resnet20_costs(kept: int, warm: bool = True, blocks: int = 3) -> Costs:
     return Costs(tuple(steps))
 
 
-def measured_of(costs: Costs, kept: int, **changes) -> dict:
-    return {
+def measured_of(costs: Costs, kept: int, **changes) -> MeasuredCosts:
+    found = {
         "file": f"save/{kept}.pth",
         "label": f"Customresnet20, {kept:,} ReLUs",
         "model": "Customresnet20",
@@ -81,21 +79,22 @@ def measured_of(costs: Costs, kept: int, **changes) -> dict:
         "agreement": {"images": 100, "same_class": 99, "largest_logit_error": 0.0003, "right": 61},
         "costs": costs.as_json(),
         "estimates": [{"name": "wan", "bandwidth": 1e8, "rtt": 0.04, "seconds": {"cold": 81.0, "warm": 35.25}}],
-    } | changes
+    }
+    return MeasuredCosts.model_validate(found | changes)
 
 
-def results_of(*every: dict, images: int = 100, **changes) -> dict:
-    """A private_inference.json as it is read back, of SEMI2K with a dealer over loopback."""
+def results_of(*every: MeasuredCosts, images: int = 100, **changes) -> PrivateCosts:
+    """A private_inference.json, of SEMI2K with a dealer over loopback."""
     results = {
         "schema": SCHEMA,
         "engine": {"name": "SPU", "version": "0.9.5", "protocol": "semi2k", "field_bits": 64, "dealer": True},
         "machine": {"processor": "A processor", "cores": 2, "system": "Linux"},
         "link": {"kind": "loopback", "name": None, "bandwidth": None, "rtt": None},
         "images": images,
-        "measured": list(every),
+        "measured": every,
     }
-    return json.loads(json.dumps(results | changes))
+    return PrivateCosts.model_validate(results | changes)
 
 
-def budgets(*kept: int, warm: bool = True) -> dict:
+def budgets(*kept: int, warm: bool = True) -> PrivateCosts:
     return results_of(*(measured_of(resnet20_costs(n, warm), n) for n in kept), images=100 if warm else 1)
