@@ -11,14 +11,14 @@ which must be of these very weights; what was not measured is null. Then zoo:NAM
 
 from __future__ import annotations
 
+from helper.script import run_script
+
 import argparse
 import re
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-
-from helper.script import run_script
 
 from formats.zoo import PrivateCost, ZooEntry
 from helper import command_line

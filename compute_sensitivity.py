@@ -18,11 +18,11 @@ was.
 
 from __future__ import annotations
 
-import argparse
-from pathlib import Path
-
 from helper.machine import versions
 from helper.script import run_script
+
+import argparse
+from pathlib import Path
 
 from dataset.options import add_dataset_option
 from evaluation.measurements import Measurements

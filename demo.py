@@ -16,8 +16,6 @@ import sys
 from pathlib import Path
 from time import perf_counter
 
-from helper.script import run_script
-
 from dataset import dataset_spec
 from dataset.corruptions import IMAGE_SIZES
 from formats.results import Results

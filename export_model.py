@@ -10,12 +10,12 @@ network, read back, gives PyTorch's logits. ONNX needs two packages more: pip in
 
 from __future__ import annotations
 
+from helper.script import run_script
+
 import argparse
 import io
 from collections import Counter
 from pathlib import Path
-
-from helper.script import run_script
 
 import numpy as np
 import torch

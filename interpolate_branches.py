@@ -16,13 +16,13 @@ that is finished is on disk at once: the same command goes on where a killed one
 
 from __future__ import annotations
 
+from helper.machine import versions
+from helper.script import run_script
+
 import argparse
 from pathlib import Path
 from time import perf_counter
 from typing import Any
-
-from helper.machine import versions
-from helper.script import run_script
 
 import torch
 

@@ -15,15 +15,15 @@ Exit status: 0; 1 where --verify found a difference; 2, and one line that says w
 
 from __future__ import annotations
 
+from helper.machine import available_cores
+from helper.script import Stopped, StopSignal, run_script
+
 import argparse
 import sys
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from time import perf_counter
-
-from helper.machine import available_cores
-from helper.script import Stopped, StopSignal, run_script
 
 import numpy as np
 from tqdm import tqdm

@@ -18,12 +18,12 @@ a folder of its own there. Needs the secure engine, but for estimates: `make pi`
 
 from __future__ import annotations
 
+from helper.machine import available_cores
+from helper.script import end_on_sigterm, run_script
+
 import argparse
 import hashlib
 from dataclasses import asdict, replace
-
-from helper.machine import available_cores
-from helper.script import end_on_sigterm, run_script
 
 import numpy as np
 

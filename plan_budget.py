@@ -16,12 +16,12 @@ Writes frontier.json, frontier.png and frontier.pdf into save/budgets/<run>_<che
 
 from __future__ import annotations
 
+from helper.script import run_script
+
 import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-
-from helper.script import run_script
 
 import torch
 

@@ -10,11 +10,11 @@ overlap of their masks, by layer. Figures: the masks side by side, the overlap, 
 
 from __future__ import annotations
 
+from helper.script import run_script
+
 import argparse
 from dataclasses import asdict
 from pathlib import Path
-
-from helper.script import run_script
 
 from matplotlib.figure import Figure
 

@@ -10,13 +10,13 @@ beside it.
 
 from __future__ import annotations
 
+from helper.script import run_script
+
 import argparse
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-
-from helper.script import run_script
 
 import numpy as np
 

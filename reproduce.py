@@ -12,10 +12,10 @@ the middle of a training too. Writes <save_dir>/<config>/ with all runs, report.
 
 from __future__ import annotations
 
+from helper.script import run_script
+
 import argparse
 from pathlib import Path
-
-from helper.script import run_script
 
 from helper import command_line
 from helper.errors import UserError

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import helper  # noqa: F401  # which says why it comes first
+
+# isort: split
 import ast
 import importlib.util
 import runpy

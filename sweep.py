@@ -12,12 +12,12 @@ there. Writes <save_dir>/<name>/ with all runs, results.md, report.html, and par
 
 from __future__ import annotations
 
+from helper.script import run_script
+
 import argparse
 import shlex
 from collections.abc import Callable
 from pathlib import Path
-
-from helper.script import run_script
 
 import train_student_stage1_multigpu
 import train_student_stage2_multigpu

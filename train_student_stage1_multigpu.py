@@ -13,10 +13,10 @@ its mask belong together. Writes save/student_model/stage1/<run>/.
 
 from __future__ import annotations
 
+from helper.script import run_script
+
 import argparse
 from dataclasses import asdict
-
-from helper.script import run_script
 
 import torch
 

@@ -12,9 +12,9 @@ Writes save/student_model/stage2/<run>/.
 
 from __future__ import annotations
 
-import argparse
-
 from helper.script import run_script
+
+import argparse
 
 import torch
 

@@ -9,10 +9,10 @@ Writes save/models/<run>/ with the best checkpoints and the last, log.jsonl, Ten
 
 from __future__ import annotations
 
+from helper.script import run_script
+
 import argparse
 from dataclasses import asdict
-
-from helper.script import run_script
 
 import torch
 

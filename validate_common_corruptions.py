@@ -14,14 +14,14 @@ to what is there.
 
 from __future__ import annotations
 
+from helper.script import run_script
+
 import argparse
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from time import perf_counter
 from typing import Any
-
-from helper.script import run_script
 
 import numpy as np
 import torch

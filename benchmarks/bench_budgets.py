@@ -12,14 +12,14 @@ step is a command of the scripts, printed before it runs; a finished one is not 
 
 from __future__ import annotations
 
+from helper.script import run_script
+
 import argparse
 import subprocess
 import sys
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
-
-from helper.script import run_script
 
 from helper import command_line
 from helper.errors import UserError

@@ -15,11 +15,11 @@ machine that slows down slows all of them; an untimed turn comes first, and star
 
 from __future__ import annotations
 
+from helper.script import run_script
+
 import argparse
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
-
-from helper.script import run_script
 
 import numpy as np
 import torch

@@ -17,6 +17,8 @@ figures are medians over --repeats, ratios those of the medians.
 
 from __future__ import annotations
 
+from helper.script import run_script
+
 import argparse
 import copy
 from collections.abc import Callable
@@ -24,8 +26,6 @@ from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-
-from helper.script import run_script
 
 import numpy as np
 import torch

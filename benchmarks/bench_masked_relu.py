@@ -20,14 +20,14 @@ for its backward pass, every storage counted once: an output that the second con
 
 from __future__ import annotations
 
+from helper.script import run_script
+
 import argparse
 import math
 from collections import Counter
 from collections.abc import Callable
 from functools import partial
 from operator import itemgetter
-
-from helper.script import run_script
 
 import torch
 from torch import Tensor, nn

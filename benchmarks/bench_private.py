@@ -10,12 +10,12 @@ Links other than loopback are emulated, which needs root. Bytes and rounds are e
 
 from __future__ import annotations
 
+from helper.machine import available_cores, this_machine
+from helper.script import run_script
+
 import argparse
 from dataclasses import replace
 from pathlib import Path
-
-from helper.machine import available_cores, this_machine
-from helper.script import run_script
 
 import torch
 

@@ -27,6 +27,8 @@ until its first step begins, with images of --dataset loaded; with graphs until 
 
 from __future__ import annotations
 
+from helper.script import run_script
+
 import argparse
 import os
 import subprocess
@@ -37,8 +39,6 @@ from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
 from time import perf_counter, process_time
-
-from helper.script import run_script
 
 import torch
 

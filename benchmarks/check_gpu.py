@@ -10,14 +10,14 @@ status 2 where a test fails, a step cannot be recorded, or those losses differ b
 
 from __future__ import annotations
 
+from helper.script import run_script
+
 import argparse
 import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 from time import perf_counter
-
-from helper.script import run_script
 
 import torch
 

@@ -10,14 +10,14 @@ the edited copy, HERE for its folder, OUT for a path where nothing lies. Exit st
 
 from __future__ import annotations
 
+from helper.script import leave, run_script
+
 import argparse
 import shutil
 import tempfile
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
-
-from helper.script import leave, run_script
 
 from benchmarks.edited_kinds import KINDS, Example, preload, run_to_the_end
 from benchmarks.edits import Edit, edits

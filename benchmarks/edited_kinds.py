@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from helper.script import run_script
+
 import os
 import runpy
 import shlex
@@ -14,8 +16,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-
-from helper.script import run_script
 
 import torch
 

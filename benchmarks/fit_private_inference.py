@@ -10,13 +10,13 @@ they say how large each layer is. Prints how far the fit is off for whole networ
 
 from __future__ import annotations
 
+from helper.script import run_script
+
 import argparse
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-
-from helper.script import run_script
 
 import numpy as np
 import yaml

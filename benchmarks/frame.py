@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from helper.machine import available_cores, this_machine, versions
+
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-
-from helper.machine import available_cores, this_machine, versions
 
 import torch
 

@@ -11,6 +11,8 @@ also read what the old one wrote: it evaluates the old one's student, and makes 
 
 from __future__ import annotations
 
+from helper.script import run_script
+
 import argparse
 import hashlib
 import os
@@ -22,8 +24,6 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-
-from helper.script import run_script
 
 from helper import command_line
 from helper.checkpoint import read_checkpoint

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from helper.machine import available_cores
+
 import argparse
 from dataclasses import dataclass
-
-from helper.machine import available_cores
 
 from dataset import DATASETS
 from dataset.folder import PREFIX, is_folder

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from helper.script import DEBUG, leave_with
+
 import argparse
 import os
 import re
@@ -13,8 +15,6 @@ from fractions import Fraction
 from itertools import groupby
 from pathlib import Path
 from typing import NoReturn
-
-from helper.script import DEBUG, leave_with
 
 from helper.run_folder import LONGEST, find_by_long_name
 from helper.zoo import PREFIX, local_file

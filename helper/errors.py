@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from helper.machine import versions
+
 import os
 import shlex
 import sys
@@ -10,8 +12,6 @@ import traceback
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar, cast
-
-from helper.machine import versions
 
 if TYPE_CHECKING:  # scripts that read no such file need not wait for it
     from formats.record import Document, Table

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from helper.machine import versions
+
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import mean
 from typing import Any, TypeVar
-
-from helper.machine import versions
 
 from formats.measured import Accuracy, AttackRecord, Kept
 from formats.record import Document

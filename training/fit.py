@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from helper.script import Stopped, StopSignal
+
 from dataclasses import asdict, fields
 from pathlib import Path
 from time import perf_counter
-
-from helper.script import Stopped, StopSignal
 
 from dataset.folder import same_images
 from formats.checkpoint import Checkpoint, RunState

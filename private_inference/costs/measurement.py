@@ -102,9 +102,7 @@ def known_accuracy(path: Path, checkpoint: Checkpoint, branch: int, save_dir: st
     if not accuracy:
         return None
     values = {metric: accuracy.of(metric).get(str(branch)) for metric in ("CA", "NPA", "AdvA")}
-    return KnownAccuracy(
-        source=source, images=accuracy.images, attacked_images=accuracy.attacked_images, **values
-    )
+    return KnownAccuracy(source=source, images=accuracy.images, attacked_images=accuracy.attacked_images, **values)
 
 
 def first_images(data: DatasetSpec, count: int, root: str, *, download: bool) -> tuple[np.ndarray, np.ndarray, tuple]:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from helper.machine import this_machine, versions
+
 from pathlib import Path
 from time import perf_counter
-
-from helper.machine import this_machine, versions
 
 from formats.constants import Machine
 from formats.private_costs import SCHEMA, EngineRecord, KnownNetwork, LinkRecord, MeasuredCosts, PrivateCosts

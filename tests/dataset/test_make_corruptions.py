@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from helper.script import run_script
+
 import gc
 import hashlib
 import json
@@ -10,8 +12,6 @@ import os
 import shutil
 import signal
 from pathlib import Path
-
-from helper.script import run_script
 
 import numpy as np
 import pytest

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from helper.machine import available_cores, cgroup_cores, share_cores, visible_cores
+
 import ast
 import math
 import os
 import sys
 from pathlib import Path
-
-from helper.machine import available_cores, cgroup_cores, share_cores, visible_cores
 
 import pytest
 from support.running import ROOT

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from helper.script import DEBUG, run_script
+
 import argparse
 import os
 import signal
@@ -9,8 +11,6 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
-
-from helper.script import DEBUG, run_script
 
 import pytest
 

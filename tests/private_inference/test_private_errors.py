@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from helper.script import run_script
+
 import json
 import shlex
 import signal
@@ -9,8 +11,6 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-
-from helper.script import run_script
 
 import numpy as np
 import pytest
