@@ -21,7 +21,9 @@ from evaluation.measurements import Measurements, Unsaved
 from evaluation.parts import evaluate_parts
 from evaluation.plan import main_attack
 from evaluation.self_checks import inspect
-from formats.measured import Origin
+from formats.measured import ByBranch, Origin
+from formats.measurements import Evaluated, SelfChecks
+from helper.errors import UserError
 from helper.processes import Processes, bar_options
 from helper.text import percent
 from reporting.tables import corruption_title, counted
@@ -80,9 +82,10 @@ class Evaluation:
                 }
         return accuracy
 
-    def self_checks(self) -> dict:
+    def self_checks(self) -> SelfChecks:
         return self.measured.take(
             "self-checks",
+            SelfChecks,
             lambda: inspect(self.model, self.load(self.source), self.processes, self.branches),
             **self.images,
         )
@@ -91,11 +94,13 @@ class Evaluation:
         """{'images': n, 'CA': {branch: %}}"""
         found = self.measured.take(
             "clean",
+            Evaluated,
             lambda: self.evaluate(self.load(self.source), clean_branches=self.branches, description="clean"),
             **self.images,
         )
-        self.measured.say(f"clean: {through_branches(found['CA'])}")
-        return {"images": found["images"], "CA": found["CA"]}
+        clean = of_branches(found.CA, self.branches, "clean")
+        self.measured.say(f"clean: {through_branches(clean)}")
+        return {"images": found.images, "CA": clean}
 
     def attack(self, attack: AttackSettings) -> dict[str, float]:
         """{branch: %}, every branch attacked through itself."""
@@ -125,11 +130,11 @@ class Evaluation:
         for branch in self.branches:
             title = f"{attack.name} on branch {branch}"
             if attack.entry.parts:
-                found = self.measured.take_in_parts(title, partial(in_parts, branch, title), **settings)
+                found = self.measured.take_in_parts(title, Evaluated, partial(in_parts, branch, title), **settings)
             else:
-                found = self.measured.take(title, partial(at_once, branch, title), **settings)
-            accuracy |= found["AdvA"]
-            self.measured.say(f"{attack.entry.title}: {through_branches(found['AdvA'])}")
+                found = self.measured.take(title, Evaluated, partial(at_once, branch, title), **settings)
+            accuracy |= of_branches(found.AdvA, [branch], title)
+            self.measured.say(f"{attack.entry.title}: {through_branches(found.AdvA)}")
         return accuracy
 
     def corruptions(
@@ -156,16 +161,27 @@ class Evaluation:
                 bar.set_postfix_str(cell, refresh=False)
                 found = self.measured.take(
                     cell,
+                    Evaluated,
                     partial(measure, name, severity, cell),
                     **self.images,
                     corrupted=corrupted.identity(name, severity),
                 )
-                for branch, value in found["CA"].items():
+                for branch, value in of_branches(found.CA, self.branches, cell).items():
                     table[branch][name].append(value)
                 if severity == severities[-1]:
                     means = {branch: mean(rows[name]) for branch, rows in table.items()}
                     self.measured.say(f"{corruption_title(name, made)}: {through_branches(means)}")
         return table
+
+
+def of_branches(found: ByBranch, branches: Sequence[int], cell: str) -> ByBranch:
+    """Raises UserError where a measurement that was taken over is of others."""
+    if found.keys() != (wanted := set(map(str, branches))):
+        raise UserError(
+            f"what is measured already of '{cell}' is of the branches {', '.join(found) or 'of none'}, not "
+            f"{', '.join(sorted(wanted))}; remove the file of measurements to begin anew"
+        )
+    return found
 
 
 def through_branches(shares: Mapping[str, float]) -> str:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from tqdm import tqdm
 
-from helper.errors import UserError
-from helper.files import file_digest, lock_folder, read_json, write_json
+from formats.measurements import MeasurementsRecord
+from helper.errors import Read, UserError, checked
+from helper.files import file_digest, lock_folder, read_record, write_json
 from helper.processes import Processes, on_main_process
 
 
@@ -25,37 +25,38 @@ class Measurements:
 
     def __init__(self, path: Path, digest: str, processes: Processes, *, must_match: bool = False):
         self.path, self.digest, self.processes = path, digest, processes
-        content = on_main_process(partial(self._read, must_match))
-        self.cells: dict[str, dict] = content["cells"]
-        self.unfinished: dict[str, dict] = content.get("unfinished", {})
+        known = on_main_process(partial(self._read, must_match))
+        self.cells, self.unfinished = dict(known.cells), dict(known.unfinished)
 
-    def _read(self, must_match: bool) -> dict[str, Any]:
-        content = None
-        if self.path.exists():
-            what, remedy = "a file of measurements", "remove it to begin anew"
-            content = read_json(self.path, what, remedy)
-            try:
-                if content["checkpoint"] == self.digest:
-                    print(f"{len(content['cells'])} measurements of these weights are already in {self.path}")
-                    return content
-            except (LookupError, TypeError) as error:
-                raise UserError(f"{self.path}: not {what}; {remedy}") from error
+    def _read(self, must_match: bool) -> MeasurementsRecord:
+        known = read_record(self.path, MeasurementsRecord) if self.path.exists() else None
+        if known and known.checkpoint == self.digest:
+            print(f"{len(known.cells)} measurements of these weights are already in {self.path}")
+            return known
         if must_match:
-            raise UserError(f"--resume {self.path}: " + ("of other weights" if content else "no such file"))
-        return {"cells": {}}
+            raise UserError(f"--resume {self.path}: " + ("of other weights" if known else "no such file"))
+        return MeasurementsRecord(checkpoint=self.digest, cells={})
 
-    def take(self, name: str, measure: Callable[[], dict], /, **settings: object) -> dict:
-        """The figures under `name` and `settings`: those on disk, or else `measure()`'s, which are then on disk."""
+    def take(self, name: str, model: type[Read], measure: Callable[[], dict], /, **settings: object) -> Read:
+        """The figures under `name` and `settings`: those on disk, or else `measure()`'s, which are then on disk.
+
+        Raises UserError where those on disk are not as `model` has them.
+        """
         key = _key(name, settings)
         if key not in self.cells:
             self.cells[key] = measure()
             self.unfinished.pop(key, None)
             self._write()
-        return self.cells[key]
+        return checked(model, self.cells[key], f"{self.path}, {key}")
 
     def take_in_parts(
-        self, name: str, measure: Callable[[dict, Callable[[dict], None]], dict], /, **settings: object
-    ) -> dict:
+        self,
+        name: str,
+        model: type[Read],
+        measure: Callable[[dict, Callable[[dict], None]], dict],
+        /,
+        **settings: object,
+    ) -> Read:
         """As `take`, of `measure(known, keep)`: what it gives to `keep` is on disk, and after a kill it is `known`."""
         key = _key(name, settings)
 
@@ -63,7 +64,7 @@ class Measurements:
             self.unfinished[key] = known
             self._write()
 
-        return self.take(name, lambda: measure(self.unfinished.get(key, {}), keep), **settings)
+        return self.take(name, model, lambda: measure(self.unfinished.get(key, {}), keep), **settings)
 
     def say(self, text: str) -> None:
         """A result as it comes: the rest may take hours."""
@@ -71,11 +72,9 @@ class Measurements:
             tqdm.write(text)
 
     def _write(self) -> None:
-        content = {"checkpoint": self.digest, "cells": self.cells}
-        if self.unfinished:
-            content["unfinished"] = self.unfinished
+        unfinished = {"unfinished": self.unfinished} if self.unfinished else {}
         if self.processes.is_main:
-            write_json(self.path, content)
+            write_json(self.path, MeasurementsRecord(checkpoint=self.digest, cells=self.cells, **unfinished).as_json())
 
 
 def _key(name: str, settings: dict) -> str:
@@ -85,13 +84,18 @@ def _key(name: str, settings: dict) -> str:
 class Unsaved:
     """In the place of `Measurements`, for a network that has no file: nothing is kept, and nothing said."""
 
-    def take(self, name: str, measure: Callable[[], dict], /, **settings: object) -> dict:
-        return measure()
+    def take(self, name: str, model: type[Read], measure: Callable[[], dict], /, **settings: object) -> Read:
+        return checked(model, measure(), name)
 
     def take_in_parts(
-        self, name: str, measure: Callable[[dict, Callable[[dict], None]], dict], /, **settings: object
-    ) -> dict:
-        return measure({}, lambda known: None)
+        self,
+        name: str,
+        model: type[Read],
+        measure: Callable[[dict, Callable[[dict], None]], dict],
+        /,
+        **settings: object,
+    ) -> Read:
+        return checked(model, measure({}, lambda known: None), name)
 
     def say(self, text: str) -> None:
         pass

@@ -13,6 +13,7 @@ from tqdm import tqdm
 from attacks.attack import AttackSettings
 from dataset.batches import Loader, ShardedEval
 from evaluation.robustness import withstands_part
+from helper.errors import UserError
 from helper.placement import to_device
 from helper.precision import full_precision
 from helper.processes import Processes, bar_options, sum_over_processes
@@ -66,7 +67,9 @@ def evaluate_parts(
 
 
 def _flags(letters: str, images: int) -> Tensor:
-    """int64 (images,)"""
+    """int64 (images,). Raises UserError for what is known of another number of images."""
+    if len(letters) not in (0, images):
+        raise UserError(f"what is measured already is of {len(letters)} images, not {images}; remove that file")
     return torch.tensor([LETTERS.index(letter) for letter in letters or LETTERS[UNKNOWN] * images])
 
 

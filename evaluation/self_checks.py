@@ -13,6 +13,7 @@ from tqdm import tqdm
 from attacks.ascent import cross_entropy_per_image
 from attacks.attack import Attack, attacks
 from attacks.mode import attack_mode
+from formats.measurements import SelfChecks
 from helper.placement import to_device
 from helper.precision import full_precision
 from helper.processes import Processes, bar_options, sum_over_processes
@@ -58,24 +59,24 @@ def inspect(
     }
 
 
-def warnings_of(found: dict, accuracy: dict, select_on: str | None) -> list[str]:
+def warnings_of(found: SelfChecks, accuracy: dict, select_on: str | None) -> list[str]:
     """A sentence for each finding that makes the figures doubtful.
 
     `found` comes from `inspect`, `accuracy` is that of a results file; `select_on` says what the checkpoint's epoch was
     chosen on.
     """
-    images, sentences = found["images"], []
-    if found["out_of_range"]:
+    images, sentences = found.images, []
+    if found.out_of_range:
         sentences.append(
-            f"{found['out_of_range']} of {images} images leave [0, 1]: eps means something else there, and the "
+            f"{found.out_of_range} of {images} images leave [0, 1]: eps means something else there, and the "
             "network was trained on other values"
         )
-    if found["unrepeatable"]:
+    if found.unrepeatable:
         sentences.append(
-            f"two equal calls of the model differ on {found['unrepeatable']} of {images} images: an attack on a "
+            f"two equal calls of the model differ on {found.unrepeatable} of {images} images: an attack on a "
             "network with chance in it needs the expectation over it, and is too weak without"
         )
-    for branch, zeros in found["zero_gradients"].items():
+    for branch, zeros in found.zero_gradients.items():
         if 100 * zeros > MOST_ZERO_GRADIENTS * images:
             sentences.append(
                 f"branch {branch}: the gradient vanishes on {zeros} of {images} images, which no gradient attack can "

@@ -11,7 +11,7 @@ from pydantic import Field
 
 from formats.private_costs import Bits, CostsRecord
 from formats.program import ServedNetwork
-from formats.record import Amount, Count, Digest, Document, Lax, Plain, Record, Text
+from formats.record import Amount, Count, Digest, Document, Lax, Plain, Record, Table, Text
 
 Images = Annotated[int, Field(ge=1, le=10**9)]
 OTHER_VERSION = "is the other party of this version?"
@@ -101,3 +101,10 @@ class PartyResult(Document):
     comparison: dict[Text, Bits]
     setup_seconds: Amount
     costs: CostsRecord
+
+
+class KnownPrograms(Table[dict[Text, Digest]]):
+    """known_programs.json: of a server, by its address, the digest of the program that it had first."""
+
+    kind: ClassVar[str] = "a list of known programs"
+    remedy: ClassVar[str] = "remove it to begin a new one"

@@ -14,6 +14,7 @@ from attacks.ascent import cross_entropy_per_image, sample_noise
 from attacks.mode import attack_mode
 from evaluation.measurements import Measurements
 from formats.checkpoint import OptimizerRecord, PruningState
+from formats.measurements import Densities, Losses
 from helper.checkpoint import fits_this_run, load_optimizer, read_pruning_state, save_checkpoint, tensors_to_cpu
 from helper.placement import to_device
 from helper.precision import full_precision
@@ -46,14 +47,14 @@ class SensitivityStudy:
         is the mean over clean and, where the network was trained on them, adversarial images.
         """
         assert self.teacher is not None  # it is what loses its ReLUs
-        take = partial(measured.take, "held-out loss")
+        take = partial(measured.take, "held-out loss", Losses)
         with self._bar(1 + len(relu_sites(self.teacher))) as bar:
-            base = take(lambda: self._loss_without(None), layer="none", **self.plan.settings)
+            base = take(lambda: self._loss_without(None), layer="none", **self.plan.settings).by_view()
             bar.update()
             found = {}
             for name in relu_sites(self.teacher):
                 bar.set_postfix_str(name, refresh=False)
-                losses = take(partial(self._loss_without, name), layer=name, **self.plan.settings)
+                losses = take(partial(self._loss_without, name), layer=name, **self.plan.settings).by_view()
                 rises = {view: losses[view] - base[view] for view in base}
                 found[name] = rises | {"loss": sum(rises.values()) / len(rises)}
                 bar.update()
@@ -61,8 +62,8 @@ class SensitivityStudy:
 
     def prune(self, measured: Measurements) -> dict[str, dict[str, float]]:
         """{ReLU site: {'density'}}: the share of its weights that a layer keeps, where of all `plan.density` are."""
-        densities = measured.take("densities", self._densities, **self.plan.settings)
-        return {name: {"density": density} for name, density in densities.items()}
+        densities = measured.take("densities", Densities, self._densities, **self.plan.settings)
+        return {name: {"density": density} for name, density in densities.root.items()}
 
     def _bar(self, total: int) -> tqdm:
         return tqdm(total=total, desc="layers", unit="layer", **bar_options(self.processes) | {"delay": 0})

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from helper.errors import UserError
-from helper.files import read_json, write_json
+from formats.parties import KnownPrograms
+from helper.files import read_record, write_json
 
 
 class PinnedPrograms:
@@ -13,13 +13,7 @@ class PinnedPrograms:
 
     def __init__(self, save_dir: str):
         self.path = Path(save_dir, "private_inference", "known_programs.json")
-        self._known: dict[str, str] = {}
-        if self.path.exists():
-            what, remedy = "a list of known programs", "remove it to begin a new one"
-            try:
-                self._known = dict(read_json(self.path, what, remedy))
-            except (TypeError, ValueError) as error:
-                raise UserError(f"{self.path}: not {what}; {remedy}") from error
+        self._known = dict(read_record(self.path, KnownPrograms).root) if self.path.exists() else {}
 
     def digest_of(self, address: str) -> str | None:
         """The digest to expect there; None where this server was never met."""
@@ -30,5 +24,5 @@ class PinnedPrograms:
         if self._known.get(address) == digest:
             return False
         self._known[address] = digest
-        write_json(self.path, self._known)
+        write_json(self.path, KnownPrograms(self._known).as_json())
         return True

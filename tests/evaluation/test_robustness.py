@@ -15,6 +15,7 @@ from dataset import dataset_spec, load_dataset
 from dataset.loaders import eval_loader
 from evaluation.robustness import withstands
 from evaluation.self_checks import inspect, warnings_of
+from formats.measurements import SelfChecks
 from helper.processes import Processes
 from models import build_model
 
@@ -140,14 +141,14 @@ class Odd(nn.Module):
         return logits + torch.rand_like(logits) if self.fault == "random" else logits
 
 
-def checked(model, trained, scale: float = 1) -> dict:
+def checked(model, trained, scale: float = 1) -> SelfChecks:
     _, x, labels, indices = trained
-    return inspect(model, [{"clean": scale * x, "label": labels, "index": indices}], ALONE, [0])
+    return SelfChecks(**inspect(model, [{"clean": scale * x, "label": labels, "index": indices}], ALONE, [0]))
 
 
 def test_a_sound_network_raises_no_warning(trained):
     found = checked(trained[0], trained)
-    assert found == {"images": 48, "out_of_range": 0, "unrepeatable": 0, "zero_gradients": {"0": 0}}
+    assert found.as_json() == {"images": 48, "out_of_range": 0, "unrepeatable": 0, "zero_gradients": {"0": 0}}
     attacks = {"fgsm": {"0": 50.0}, "pgd": {"0": 40.0}, "autoattack": {"0": 36.0}}
     assert warnings_of(found, {"CA": {"0": 90.0}, "attacks": attacks}, "heldout") == []
 
