@@ -14,11 +14,16 @@ from pydantic import BaseModel
 
 from formats.budgets import BudgetList, Profiles
 from formats.checkpoint import Checkpoint, RunState
+from formats.configuration import Configuration
 from formats.constants import KnownConstants
 from formats.log import Epoch
 from formats.manifest import Manifest
+from formats.measurements import MeasurementsRecord
+from formats.parties import KnownPrograms, PartyResult
+from formats.private_costs import Estimates, PrivateCosts
 from formats.program import ProgramRecord
 from formats.record import MOST
+from formats.reproduction import DoneSteps
 from formats.results import Results
 from formats.zoo import ZooIndex
 
@@ -28,10 +33,17 @@ KINDS: dict[str, type[BaseModel]] = {
     "Results: results.json": Results,
     "Log: a line of log.jsonl": Epoch,
     "Manifest of corrupted images: manifest.json": Manifest,
+    "Measurements: measurements.json": MeasurementsRecord,
     "Budget list: sensitivity/*.yaml, --sensitivity FILE": BudgetList,
     "Sensitivity profiles: sensitivity/profiles.yaml": Profiles,
     "Constants of private inference: constants.yaml": KnownConstants,
+    "Costs of private inference: private_inference.json": PrivateCosts,
+    "Estimated costs of private inference: estimate.json": Estimates,
     "Program: the text 'program' of a .npz file": ProgramRecord,
+    "What a party of private inference finds: result.json": PartyResult,
+    "Programs of servers: known_programs.json": KnownPrograms,
+    "Configuration: reproduce/*.yaml, --config FILE": Configuration,
+    "Steps of a reproduction: steps.json": DoneSteps,
     "Networks that come with the repository: zoo/index.json": ZooIndex,
 }
 HEAD = """# What files hold

@@ -7,30 +7,20 @@ rounds; a round names what differs. An option is that of the script, without the
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from formats.configuration import Configuration, RoundRecord
 from helper.errors import UserError
-from helper.files import read_yaml
+from helper.files import read_record
 from helper.zoo import local_file
 
 FOLDER = Path(__file__).parent.parent / "reproduce"
 TRAININGS = ("teacher", "stage1", "stage2")
 # Options of all three trainings, then of each, then of the measurements.
 OPTION_GROUPS = ("training", *TRAININGS, "evaluation", "autoattack", "private")
-SETTINGS = {
-    "title": "",
-    "budgets": (),
-    "seeds": (0,),
-    "teacher_of": None,
-    "teacher_file": None,
-    "interpolate": None,
-    "checkpoint": "TA",
-}
-IDENTITY = ("model", "dataset", "rounds")
-
 Options = Mapping[str, Any]
 
 
@@ -81,60 +71,45 @@ def read_config(path: str | Path) -> Config:
         path = FOLDER / f"{path}.yaml"
     if not path.exists():
         raise UserError(f"--config {path}: no such file; known are {', '.join(config_names())}, or a .yaml path")
-    content = read_yaml(path)
-    _check_keys(content, path, "the file", (*OPTION_GROUPS, *SETTINGS, *IDENTITY))
-    for key in IDENTITY:
-        if not content.get(key):
-            raise UserError(f"{path}: '{key}' is missing")
-    _check_keys(content["rounds"], path, "rounds", content["rounds"])
-    rounds = tuple(_read_round(path, name, content, own or {}) for name, own in content["rounds"].items())
+    common = read_record(path, Configuration)
+    rounds = tuple(_settle(path, name, common, own or RoundRecord()) for name, own in common.rounds.items())
     names = [one.name for one in rounds]
     for position, one in enumerate(rounds):
         if one.teacher_of is not None and one.teacher_of not in names[:position]:
             raise UserError(f"{path}: round {one.name}: teacher_of {one.teacher_of} is no round before it")
-    return Config(path.stem, content.get("title") or path.stem, content["model"], content["dataset"], rounds)
+    return Config(path.stem, common.title or path.stem, common.model, common.dataset, rounds)
 
 
-def _read_round(path: Path, name: str, common: dict, own: dict) -> Round:
-    where = f"round {name}"
-    _check_keys(own, path, where, (*OPTION_GROUPS, *SETTINGS))
-    settings: dict[str, Any] = {key: own.get(key, common.get(key, default)) for key, default in SETTINGS.items()}
-    settings["title"] = own.get("title") or name
-    for key in ("budgets", "seeds"):
-        if not isinstance(settings[key], list | tuple):
-            raise UserError(f"{path}: {where}: {key} is {settings[key]!r}, not a list")
-    if settings["checkpoint"] not in ("TA", "ATA"):
-        raise UserError(f"{path}: {where}: checkpoint is {settings['checkpoint']!r}, not TA or ATA")
-    groups: dict[str, Any] = {}
-    for group in OPTION_GROUPS:
-        layers = [part[group] for part in (common, own) if group in part]
-        for layer in layers:
-            if layer is not None:
-                _check_keys(layer, path, f"{where}: {group}", layer)
-        # null takes back what holds for all rounds
-        if layers and layers[-1] is not None:
-            groups[group] = {name: value for layer in layers for name, value in (layer or {}).items()}
-        else:
-            groups[group] = None
-    everywhere = groups.pop("training") or {}
+def _settle(path: Path, name: str, common: Configuration, own: RoundRecord) -> Round:
+    settled = common.model_copy(update={key: getattr(own, key) for key in own.model_fields_set})
+    options: dict[str, Any] = {group: _merged(group, common, own) for group in OPTION_GROUPS}
+    everywhere = options.pop("training") or {}
     for stage in TRAININGS:
-        groups[stage] = {**everywhere, **(groups[stage] or {})}
-        made = not settings["teacher_of"] and not settings["teacher_file"]
-        used = made if stage == "teacher" else settings["teacher_of"] or settings["budgets"]
-        if used and not isinstance(groups[stage].get("epochs"), int):
-            raise UserError(f"{path}: {where}: {stage} needs 'epochs', a whole number")
-    settings["budgets"] = tuple(str(budget) for budget in settings["budgets"])
-    settings["seeds"] = tuple(settings["seeds"])
-    settings["teacher_file"] = settings["teacher_file"] and local_file(settings["teacher_file"])
-    return Round(name=name, **settings, **groups)
+        trained = options[stage] = {**everywhere, **(options[stage] or {})}
+        made = not settled.teacher_of and not settled.teacher_file
+        used = made if stage == "teacher" else settled.teacher_of or settled.budgets
+        epochs = trained.get("epochs")
+        if used and (not isinstance(epochs, int) or isinstance(epochs, bool)):
+            raise UserError(f"{path}: round {name}: {stage} needs 'epochs', a whole number")
+    return Round(
+        name=name,
+        title=own.title or name,
+        budgets=tuple(map(str, settled.budgets)),
+        seeds=settled.seeds,
+        teacher_of=settled.teacher_of,
+        teacher_file=local_file(settled.teacher_file) if settled.teacher_file else None,
+        checkpoint=settled.checkpoint,
+        interpolate=settled.interpolate,
+        **options,
+    )
 
 
-def _check_keys(content: object, path: Path, where: str, known: Collection[str]) -> None:
-    if not isinstance(content, dict):
-        raise UserError(f"{path}: {where} is {content!r}, not a mapping of names to values")
-    for key in content:
-        if not isinstance(key, str) or key not in known:
-            raise UserError(f"{path}: {where}: unknown key '{key}'; known are {', '.join(known)}")
+def _merged(group: str, common: RoundRecord, own: RoundRecord) -> Options | None:
+    """Options of all rounds, and those of this one; None where it says null, or nobody says anything."""
+    layers: list[Options | None] = [getattr(part, group) for part in (common, own) if group in part.model_fields_set]
+    if not layers or layers[-1] is None:
+        return None
+    return {name: value for layer in layers for name, value in (layer or {}).items()}
 
 
 def relus_of(budget: str, total: int, where: str) -> int:
