@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, Self
+from typing import Annotated, ClassVar, Self
 
 from pydantic import Field, model_validator
 
-from formats.record import Counts, Document, Lax, Name, Number, Positive, Record, Share, Table, Text
+from formats.record import Counts, Document, Finite, Lax, Name, Number, Positive, Record, Share, Table, Text
 
 LAYERS = Field(min_length=1, max_length=10_000)
 STANDS_IN = "ResNet18"  # for architectures without a profile of their own
@@ -27,7 +27,7 @@ class BudgetList(Document):
     image_size: Positive
     source: Text
     sensitivity: Annotated[tuple[Number, ...], LAYERS, Lax] | None = None
-    provenance: dict[Text, Any] | None = None
+    provenance: dict[Text, Finite] | None = None
     relus: Counts | None = None
     fractions: Annotated[tuple[Share, ...], LAYERS, Lax]
 

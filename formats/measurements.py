@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, ClassVar
 
 from pydantic import Field, StringConstraints
 
 from formats.measured import Branch, ByBranch
-from formats.record import Count, Document, Number, Positive, Share, Table, Text
+from formats.record import Count, Document, Finite, Number, Positive, Share, Table, Text
 
 WHAT, REMEDY = "a measurement", "remove the file to begin anew"
 Letters = Annotated[str, StringConstraints(pattern=r"^[?01]*$", max_length=10**7)]
@@ -22,7 +22,7 @@ class MeasurementsRecord(Document):
     remedy: ClassVar[str] = "remove it to begin anew"
 
     checkpoint: Text
-    cells: dict[Text, dict[Text, Any]]
+    cells: dict[Text, dict[Text, Finite]]
     unfinished: dict[Text, dict[Text, Letters]] = Field(default_factory=dict)
 
 

@@ -5,12 +5,12 @@ For Python 3.10 too, which the secure engine's environment may have.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
 from formats.measured import Kept
-from formats.record import Count, Document, Lax, Positive, Record, Text
+from formats.record import Count, Document, Finite, Lax, Positive, Record, Text
 
 FORMAT, VERSION = "rlnet-program", 1
 STEPS = 100_000  # at most
@@ -58,7 +58,7 @@ class ProgramRecord(Document):
 
     format: Literal["rlnet-program"]
     version: Literal[1]
-    about: dict[Text, Any]
+    about: dict[Text, Finite]
     input: InputRecord
     output: Text
     steps: Annotated[tuple[StepRecord, ...], Field(min_length=1, max_length=STEPS), Lax]

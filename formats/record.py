@@ -60,13 +60,14 @@ Counts = Annotated[tuple[Count, ...], Lax]
 Sentences = Annotated[tuple[Text, ...], Lax]
 
 Plain = Annotated[Any, AfterValidator(plain)]
+Finite = Annotated[Any, AfterValidator(finite)]  # values of any kind, without NaN and infinity
 Options = dict[Text, Plain]  # of a script, by name
 
 
 class Record(BaseModel):
     """A part of a file."""
 
-    __pydantic_extra__: dict[str, Annotated[Any, AfterValidator(finite)]] = Field(init=False)
+    __pydantic_extra__: dict[str, Finite] = Field(init=False)
 
     model_config = ConfigDict(
         strict=True, frozen=True, extra="allow", allow_inf_nan=False, protected_namespaces=(), validate_by_name=True

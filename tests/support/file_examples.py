@@ -15,26 +15,34 @@ from pydantic import BaseModel
 
 from formats.budgets import BudgetList, Profiles
 from formats.checkpoint import Checkpoint, RunState
+from formats.configuration import Configuration
 from formats.constants import KnownConstants
 from formats.log import Epoch
 from formats.manifest import Manifest
+from formats.measurements import MeasurementsRecord
+from formats.parties import Agreement, Greeting, JobRecord, KnownPrograms, PartyResult
+from formats.private_costs import Estimates, PrivateCosts
+from formats.program import ProgramRecord
+from formats.reproduction import DoneSteps
 from formats.results import Results
 from formats.zoo import ZooIndex
 from helper.checkpoint import read_run_state
-from helper.files import read_record
+from helper.files import Kind as AnyKind
+from helper.files import map_array, read_bytes, read_record
 from helper.run_folder import log_lines
 from models import build_model
 from models.restore import describe_model, load_model, restore_model
+from private_inference.engine.messages import heard
+from support import more_file_examples as more
+from support.more_file_examples import ZEROS
 from support.result_examples import PGD, content_of, record_of
-
-ZEROS = "0" * 64
 
 
 @dataclass(frozen=True)
 class Kind:
     """`content`: plain values that a file may hold; `write`: those as bytes; `read`: a file as its model.
 
-    `model`: of the content. `name`: of the file.
+    `model`: of the content. `name`: of the file. `says`: how an error names it, where not by its path.
     """
 
     name: str
@@ -42,11 +50,12 @@ class Kind:
     content: Any
     write: Callable[[Any], bytes]
     read: Callable[[Path], object]
+    says: str | None = None
 
     @property
     def plain(self) -> bool:
-        """Whether there are no tensors in it."""
-        return self.write is not torch_bytes
+        """Whether there are no arrays in it."""
+        return self.write in (json_bytes, line_bytes, yaml_bytes)
 
 
 def json_bytes(content: Any) -> bytes:
@@ -164,14 +173,13 @@ def constants_content() -> dict[str, Any]:
     return {"machine": machine, "protocols": {"cheetah": {"relu32": relu, "set_up": once}}}
 
 
-BUDGET = {"label": "relu1k", "model": "resnet8", "dataset": "digits", "image_size": 32, "source": "a paper"}
-BUDGET |= {"fractions": [0.5, 0.25, 1.0, 0.0]}
-PROFILES = {"ResNet18": {"source": "a paper", "eta": [0.5, 0.75, 1.0]}, "resnet8": {"source": "me", "eta": [1.0]}}
-
-
 def kinds() -> dict[str, Kind]:
     def of_json(name: str, model: type[BaseModel], content: Any, write: Callable = json_bytes) -> Kind:
         return Kind(name, model, content, write, lambda path: read_record(path, model))
+
+    def of_party(model: type[BaseModel], content: Any) -> Kind:
+        says = "the other party says"
+        return Kind("x", model, content, line_bytes, lambda path: heard(read_bytes(path, AnyKind.TEXT), model), says)
 
     return {
         "checkpoint": Kind("x.pth", Checkpoint, checkpoint_content(), torch_bytes, read_model),
@@ -180,7 +188,23 @@ def kinds() -> dict[str, Kind]:
         "log": Kind("log.jsonl", Epoch, record_of(1), line_bytes, read_first_epoch),
         "manifest": of_json("manifest.json", Manifest, manifest_content()),
         "zoo": of_json("index.json", ZooIndex, zoo_content()),
-        "budget": of_json("x.yaml", BudgetList, BUDGET, yaml_bytes),
-        "profiles": of_json("profiles.yaml", Profiles, PROFILES, yaml_bytes),
+        "budget": of_json("x.yaml", BudgetList, more.BUDGET, yaml_bytes),
+        "profiles": of_json("profiles.yaml", Profiles, more.PROFILES, yaml_bytes),
         "constants": of_json("constants.yaml", KnownConstants, constants_content(), yaml_bytes),
+        "private costs": of_json("private_inference.json", PrivateCosts, more.private_costs_content()),
+        "estimates": of_json("estimate.json", Estimates, more.estimates_content()),
+        "measurements": of_json("measurements.json", MeasurementsRecord, more.MEASUREMENTS),
+        "steps": of_json("steps.json", DoneSteps, more.STEPS_DONE),
+        "configuration": of_json("x.yaml", Configuration, more.CONFIGURATION, yaml_bytes),
+        "known programs": of_json("known_programs.json", KnownPrograms, {"a:1": ZEROS}),
+        "job": of_json("job.json", JobRecord, more.JOB),
+        "result": of_json("result.json", PartyResult, more.RESULT),
+        "program": Kind("x.npz", ProgramRecord, more.program_content(), more.program_bytes, more.read_program),
+        "greeting": of_party(Greeting, more.GREETING),
+        "agreement": of_party(Agreement, {"digest": ZEROS, "refused": False}),
     }
+
+
+def header() -> Kind:
+    """Of an array, which has no model."""
+    return Kind("x.npy", BaseModel, more.HEADER, more.array_bytes, map_array)
