@@ -178,7 +178,7 @@ def of_branches(found: ByBranch, branches: Sequence[int], cell: str) -> ByBranch
     """Raises UserError where a measurement that was taken over is of others."""
     if found.keys() != (wanted := set(map(str, branches))):
         raise UserError(
-            f"what is measured already of '{cell}' is of the branches {', '.join(found) or 'of none'}, not "
+            f"what is measured already of '{cell}' is of the branches {', '.join(found) or 'none'}, not "
             f"{', '.join(sorted(wanted))}; remove the file of measurements to begin anew"
         )
     return found
