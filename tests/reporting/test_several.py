@@ -114,7 +114,7 @@ def test_private_costs_are_measured_here_or_estimated_for_a_link():
     (guessed,) = estimated_costs(Estimates.model_validate(ESTIMATE))
     assert (guessed.kind, guessed.seconds, guessed.rounds) == (("cheetah", "wan", "estimated"), 12.5, 300)
     assert most_common_kind([measured, estimated, guessed]) == ("cheetah", "wan", "estimated")
-    other = next(estimated_costs({**ESTIMATE, "protocol": "semi2k"}))
+    other = next(estimated_costs(Estimates.model_validate({**ESTIMATE, "protocol": "semi2k"})))
     assert [most_common_kind(pair)[0] for pair in ([guessed, other], [other, guessed])] == ["cheetah", "semi2k"]
     assert most_common_kind([]) is None
 
