@@ -9,6 +9,8 @@ interruption the same command goes on.
 
 from __future__ import annotations
 
+from helper.script import run_script
+
 import argparse
 import shlex
 import subprocess
