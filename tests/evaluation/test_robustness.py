@@ -85,9 +85,27 @@ def test_pgd_is_that_of_torchattacks(random_start, trained):
     assert (theirs - x).abs().max() > 0.9 * EPS
 
 
+@pytest.fixture
+def short(monkeypatch):
+    """short(fab, square, apgd) -> the standard, and so that of every attack, with so many steps."""
+    pyautoattack = pytest.importorskip("pyautoattack")
+
+    def shorten(fab: int, square: int, apgd: int) -> type:
+        class Short(pyautoattack.AutoAttack):
+            def _set_version(self, version):
+                super()._set_version(version)
+                self.apgd.n_iter = self.apgd_targeted.n_iter = apgd
+                self.fab.n_iter, self.square.n_queries = fab, square
+
+        monkeypatch.setattr(pyautoattack, "AutoAttack", Short)
+        return Short
+
+    return shorten
+
+
 @pytest.mark.slow
-def test_autoattack_finds_no_less_than_pgd_20_and_leaves_no_trace(trained):
-    pytest.importorskip("pyautoattack")
+def test_autoattack_finds_no_less_than_pgd_20_and_leaves_no_trace(trained, short):
+    short(fab=10, square=100, apgd=25)
     model, x, labels, indices = trained
     x, labels, indices = x[:6], labels[:6], indices[:6]
     state = torch.random.get_rng_state()
@@ -103,16 +121,8 @@ def test_autoattack_finds_no_less_than_pgd_20_and_leaves_no_trace(trained):
 
 
 @pytest.mark.slow
-def test_autoattack_part_by_part_is_the_whole(monkeypatch):
-    pyautoattack = pytest.importorskip("pyautoattack")
-
-    class Short(pyautoattack.AutoAttack):
-        def _set_version(self, version):
-            super()._set_version(version)
-            self.apgd.n_iter = self.apgd_targeted.n_iter = self.fab.n_iter = 5
-            self.square.n_queries = 20
-
-    monkeypatch.setattr(pyautoattack, "AutoAttack", Short)
+def test_autoattack_part_by_part_is_the_whole(short):
+    standard = short(fab=5, square=20, apgd=5)
     torch.manual_seed(0)
     model = nn.Sequential(nn.Flatten(), nn.Linear(192, 32), nn.ReLU(), nn.Linear(32, 10)).eval()
     x, indices = torch.rand(24, 3, 8, 8), torch.arange(5, 29)
@@ -122,7 +132,7 @@ def test_autoattack_part_by_part_is_the_whole(monkeypatch):
     settings = AttackSettings("autoattack", EPS, 0, 0)
     ours = settings.entry.withstood(settings, model, x, labels, indices, seed=7)
     with torch.random.fork_rng([]):
-        _, predicted = Short(model, eps=EPS, seed=7 + 5).run_standard_evaluation(x, labels, batch_size=24)
+        _, predicted = standard(model, eps=EPS, seed=7 + 5).run_standard_evaluation(x, labels, batch_size=24)
     assert torch.equal(ours, predicted == labels)
     assert 0 < ours.sum() < 22
 
