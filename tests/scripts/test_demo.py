@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
-from types import SimpleNamespace
+
+from support.result_examples import results_of
 
 import demo
 import measure_private_inference
 import validate_common_corruptions
-from formats.measured import Kept
+from formats.results import Results
 
 
-def results(kept: int, clean: float, attacked: float) -> SimpleNamespace:
-    """What the screen reads of results."""
-    return SimpleNamespace(relus=Kept(kept=kept, total=1000), single_branch=SimpleNamespace(CA=clean, AdvA=attacked))
+def results(kept: int, clean: float, attacked: float) -> Results:
+    """Of ten layers with 100 ReLUs each."""
+    return results_of(kept=kept // 10, layers=10, single_branch={"branch": 1, "CA": clean, "AdvA": attacked})
 
 
 def test_the_last_screen_tells_what_there_is_what_it_means_and_what_next():
