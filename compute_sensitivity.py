@@ -27,7 +27,7 @@ from pathlib import Path
 from dataset.options import add_dataset_option
 from evaluation.measurements import Measurements
 from helper import command_line
-from helper.files import file_digest, lock_folder
+from helper.files import file_digest, lock_folder, real_path
 from helper.processes import Processes, start_processes
 from helper.run_folder import FREE_OPTIONS
 from masks.allocation import allocate_budget, as_profile, layer_sensitivities, relu_count, total_of
@@ -176,7 +176,7 @@ def write(plan: SensitivityPlan, rows: list[dict], digest: str) -> None:
         "source": f"compute_sensitivity.py --method {plan.method}",
         "sensitivity": [round(row["sensitivity"], 6) for row in rows],
         "provenance": {
-            "teacher": plan.teacher and "/".join(plan.teacher.resolve().parts[-2:]),
+            "teacher": plan.teacher and "/".join(real_path(plan.teacher).parts[-2:]),
             "sha256": digest if plan.teacher else None,
             "layers": rows,
             "settings": {name: str(value) for name, value in plan.settings.items()},

@@ -49,7 +49,7 @@ from evaluation.settle_interpolation import settle
 from helper import command_line
 from helper.checkpoint import save_checkpoint
 from helper.command_line import add_run_options
-from helper.files import write_json
+from helper.files import real_path, write_json
 from helper.placement import place_model, to_device
 from helper.processes import Processes, start_processes
 from models.layers import Network
@@ -167,7 +167,7 @@ def main(args: argparse.Namespace) -> None:
         curve = [point | {"score": score(point, plan.weight)} for point in curve]
     t = best_point(curve)["t"] if plan.t is None else plan.t
     out = plan.file(t)
-    source = "/".join(plan.checkpoint.resolve().parts[-2:])
+    source = "/".join(real_path(plan.checkpoint).parts[-2:])
     origin: dict[str, Any] = {"source": source, "sha256": measured.digest, "branches": [0, model.spec.branches - 1]}
     origin |= {"t": t, "weight": plan.weight, "statistics": about}
     network = one_branch(model, t, loader, processes.device)

@@ -31,7 +31,7 @@ from dataset import DatasetSpec, dataset_spec
 from formats.private_costs import EngineRecord, EstimatedCosts, Estimates, LinkRecord
 from helper import command_line
 from helper.errors import UserError
-from helper.files import write_json
+from helper.files import real_path, write_json
 from helper.run_folder import checkpoint_name, plain_arguments
 from helper.text import table
 from private_inference.costs.estimate import (
@@ -107,7 +107,7 @@ def settle(args: argparse.Namespace) -> Plan:
     emulated = args.network[0] if args.emulate else None
     tls = None
     if args.tls:
-        certificate, key, authority = (str(path.resolve()) for path in args.tls)
+        certificate, key, authority = (str(real_path(path)) for path in args.tls)
         tls = certificate, key, authority
     settings = EngineSettings(
         protocol=args.protocol,

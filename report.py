@@ -23,7 +23,7 @@ import numpy as np
 from formats.private_costs import Estimates
 from helper import command_line
 from helper.errors import UserError
-from helper.files import load_arrays, read_record, replace_file
+from helper.files import load_arrays, read_record, real_path, replace_file
 from helper.run_folder import MASKS, read_log
 from private_inference.costs.tables import FILE_NAME as MEASURED
 from private_inference.costs.tables import read_costs
@@ -57,12 +57,12 @@ def found_files(paths: list[Path]) -> tuple[list[Path], list[Path]]:
                 "(--resume auto)"
             )
         for file in inside or [path]:
-            (private if file.name in (MEASURED, ESTIMATE) else results).setdefault(file.resolve(), file)
+            (private if file.name in (MEASURED, ESTIMATE) else results).setdefault(real_path(file), file)
     return list(results.values()), list(private.values())
 
 
 def read_runs(files: list[Path]) -> list[Run]:
-    names = tell_apart([file.resolve() for file in files])
+    names = tell_apart([real_path(file) for file in files])
     return [
         Run(number, name, file.parent, read_results(file), read_log(file.parent), masks_of(file.parent))
         for number, (name, file) in enumerate(zip(names, files, strict=True), 1)

@@ -27,7 +27,7 @@ from pathlib import Path
 
 from helper import command_line
 from helper.checkpoint import read_checkpoint
-from helper.files import file_digest, read_json
+from helper.files import file_digest, read_json, real_path
 from helper.run_folder import read_log
 
 SMALL = "--batch_size 12 --limit_train_batches 3 --limit_val_batches 2 --num_workers 0 --device cpu --amp none --seed 3"
@@ -135,7 +135,7 @@ def figures(out: Path) -> dict[str, object]:
 def main(args: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory() as folder:
         old, new = (
-            Checkout(root.resolve(), Path(folder, name)) for name, root in (("old", args.old), ("new", args.new))
+            Checkout(real_path(root), Path(folder, name)) for name, root in (("old", args.old), ("new", args.new))
         )
         for checkout in (old, new):
             for command in commands():

@@ -16,6 +16,7 @@ from dataset.source import FileSource, folder_source, folders, image_file
 from dataset.spec import NETWORK_SIZES, Channels, DatasetSpec
 from formats.checkpoint import KeptData
 from helper.errors import UserError
+from helper.files import real_path
 
 PREFIX = "folder:"
 SAMPLE = 1000  # images that mean, deviation and the size of images that differ in size are measured on
@@ -32,7 +33,7 @@ def short_name(name: str) -> str:
 
 
 def folder_path(name: str) -> Path:
-    return Path(name.removeprefix(PREFIX)).expanduser().resolve()
+    return real_path(Path(name.removeprefix(PREFIX)).expanduser())
 
 
 def folder_spec(name: str, kept: KeptData | None = None) -> DatasetSpec:

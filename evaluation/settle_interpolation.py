@@ -12,6 +12,7 @@ from evaluation.options import evaluation_attacks
 from evaluation.settle import folder_of, resumed_file, settle_corruptions
 from formats.checkpoint import Checkpoint
 from helper.errors import UserError
+from helper.files import real_path
 from helper.run_folder import plain_arguments
 from models.restore import checkpoint_data
 
@@ -53,5 +54,5 @@ def check_options(args: argparse.Namespace, checkpoint: Checkpoint) -> None:
     check_branches(checkpoint, args.checkpoint)
     if args.grid < 2:
         raise UserError("--grid 1: 2 or more values of t; --t takes a single one")
-    if args.out and (args.out.is_dir() or args.out.resolve() == args.checkpoint.resolve()):
+    if args.out and (args.out.is_dir() or real_path(args.out) == real_path(args.checkpoint)):
         raise UserError(f"--out {args.out}: name another file, which the one-branch checkpoint may have for itself")

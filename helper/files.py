@@ -45,13 +45,8 @@ class Kind(Enum):
     TEXT = ("a text file", 64 * MB)
     ANY = ("a file", 1024 * GB)
 
-    @property
-    def what(self) -> str:
-        return self.value[0]
-
-    @property
-    def limit(self) -> int:
-        return self.value[1]
+    def __init__(self, what: str, limit: int):
+        self.what, self.limit = what, limit
 
 
 UNUSUAL = {
@@ -80,6 +75,11 @@ def open_file(path: str | Path, kind: Kind) -> io.BufferedReader:
         raise UserError(f"{path}: {missing or error.strerror or error}") from error
     except ValueError as error:
         raise UserError(f"{str(path)!a} cannot be the name of a file ({error})") from error
+
+
+def real_path(path: str | Path) -> Path:
+    """From the root on, with links followed; those in a circle stay, for whoever opens it to say so."""
+    return Path(os.path.realpath(path))
 
 
 def read_bytes(path: str | Path, kind: Kind) -> bytes:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from formats.log import Epoch
 from helper.errors import UserError, checked
-from helper.files import Kind, parse_json, read_text
+from helper.files import Kind, parse_json, read_text, real_path
 
 # Options that may differ between a run and its continuation: they do not change what is computed.
 FREE_OPTIONS = {"data_root", "save_dir", "run_name", "resume", "device", "num_workers", "no_download", "print_freq"}
@@ -63,7 +63,7 @@ def differing_options(stored: Mapping[str, object], given: Mapping[str, object])
 def _same(one: object, other: object) -> bool:
     """Whether two values of an option are: a file is the same by whatever path."""
     if isinstance(one, str) and isinstance(other, str):
-        return one == other or Path(one).resolve() == Path(other).resolve()
+        return one == other or real_path(one) == real_path(other)
     return one == other
 
 
@@ -107,7 +107,7 @@ def _digest(name: str) -> str:
 
 def checkpoint_name(path: Path) -> str:
     """<run>_<checkpoint>, what folders of measurements of a checkpoint are called where that is short enough."""
-    return f"{path.resolve().parent.name}_{path.stem}"
+    return f"{real_path(path).parent.name}_{path.stem}"
 
 
 def measurements_folder(parent: Path, path: Path, more: str = "", *, long_names: bool = False) -> Path:

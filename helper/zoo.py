@@ -8,7 +8,7 @@ from pathlib import Path
 
 from formats.zoo import ZooEntry, ZooIndex
 from helper.errors import UserError
-from helper.files import file_digest, read_record
+from helper.files import file_digest, read_record, real_path
 
 PREFIX = "zoo:"
 INDEX = "index.json"
@@ -47,7 +47,7 @@ def zoo_file(name: str) -> Path:
 
 
 def in_zoo(path: Path) -> bool:
-    return path.resolve().parent == zoo_folder().resolve()
+    return real_path(path).parent == real_path(zoo_folder())
 
 
 def local_file(path: str | Path) -> Path:

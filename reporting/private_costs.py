@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from formats.private_costs import Estimates, KnownNetwork, PrivateCosts
 from formats.results import Results
+from helper.files import real_path
 from reporting.cells import Share
 from reporting.tables import METRICS
 
@@ -103,4 +103,4 @@ def belongs_to(cost: PrivateCost, results: Results) -> bool:
     if results.checkpoint_sha256:
         return cost.sha256 == results.checkpoint_sha256
     files = [entry.file for entry in (results.checkpoints or ())[:1]]
-    return any(Path(cost.file).resolve() == Path(file).resolve() for file in files)
+    return any(real_path(cost.file) == real_path(file) for file in files)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from helper.command_line import Parser, thread_count
+from helper.files import real_path
 from reproduction.steps import Place
 
 UNITS = {"s": 1, "m": 60, "h": 3600}
@@ -55,7 +56,7 @@ def add_work_options(parser: Parser) -> None:
 
 def settle_work(args: argparse.Namespace, name: str) -> Work:
     """What the options ask for, in the folder `name` of --save_dir."""
-    frost = str(Path(args.frost_dir).resolve()) if args.frost_dir else None
-    data = str(Path(args.data_root).expanduser().resolve())
-    place = Place(Path(args.save_dir, name).resolve(), data, frost, not args.no_download)
+    frost = str(real_path(args.frost_dir)) if args.frost_dir else None
+    data = str(real_path(Path(args.data_root).expanduser()))
+    place = Place(real_path(Path(args.save_dir, name)), data, frost, not args.no_download)
     return Work(place, args.dry_run, args.time_budget, args.threads)

@@ -8,6 +8,7 @@ from pathlib import Path
 from dataset.folder import PREFIX
 from helper.checkpoint import read_checkpoint
 from helper.errors import UserError
+from helper.files import real_path
 from reproduction.config import Config, Options, Round
 
 # What students are trained with as their teacher was.
@@ -63,7 +64,7 @@ def sweep_config(
         budgets=tuple(budgets),
         seeds=(seed,),
         teacher_of=None,
-        teacher_file=teacher.resolve(),
+        teacher_file=real_path(teacher),
         checkpoint="TA",
         interpolate=None,
         evaluation=options["evaluation"],

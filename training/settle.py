@@ -6,7 +6,6 @@ import argparse
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import cache, partial
-from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -16,6 +15,7 @@ from dataset import dataset_spec
 from dataset.options import data_settings
 from distiller_zoo.loss import losses
 from helper.errors import UserError
+from helper.files import real_path
 from helper.processes import Processes, on_main_process, restarts
 from helper.run_folder import default_folder, plain_arguments, run_folder, runs_folder
 from masks.options import SearchPlan, settle_search
@@ -252,7 +252,7 @@ def settle_run(
         name = teacher_run(args.model, dataset, attack=args.attack_mode, **settings)
     named = args.resume not in (None, "auto")
     if named:
-        folder = Path(args.resume).resolve().parent
+        folder = real_path(args.resume).parent
     elif args.run_name:
         folder = run_folder(args.save_dir, stage, args.run_name)
     else:

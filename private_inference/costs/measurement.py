@@ -21,7 +21,7 @@ from formats.parties import Event
 from formats.private_costs import Agreement, EstimateRecord, KnownAccuracy, KnownNetwork, MeasuredCosts, OtherClass
 from formats.program import ServedNetwork
 from helper.errors import UserError
-from helper.files import file_digest
+from helper.files import file_digest, real_path
 from helper.run_folder import measurements_folder
 from masks.counting import relu_totals
 from models.restore import checkpoint_data, load_model
@@ -97,7 +97,7 @@ def known_accuracy(path: Path, checkpoint: Checkpoint, branch: int, save_dir: st
     accuracy = checkpoint.metrics
     if found.is_file():
         results = read_results(found)
-        if results.checkpoint and Path(results.checkpoint).resolve() == path.resolve():
+        if results.checkpoint and real_path(results.checkpoint) == real_path(path):
             source, accuracy = "validation", results.accuracy
     if not accuracy:
         return None

@@ -14,7 +14,17 @@ import torch
 
 from helper.checkpoint import read_file
 from helper.errors import UserError
-from helper.files import Kind, file_digest, load_arrays, map_array, open_file, read_json, read_yaml, replace_file
+from helper.files import (
+    Kind,
+    file_digest,
+    load_arrays,
+    map_array,
+    open_file,
+    read_json,
+    read_yaml,
+    real_path,
+    replace_file,
+)
 
 ROOT = Path(__file__).parents[2]
 READERS = {"Image.open", "json.load", "np.fromfile", "np.load", "np.loadtxt", "np.memmap", "torch.load", "yaml.load"}
@@ -34,11 +44,11 @@ PLAIN = np.arange(12, dtype=np.float32).reshape(3, 4)
 
 
 def reads(call: ast.Call) -> bool:
-    """Whether this call may open a file to read it."""
+    """Whether this call may open a file to read it, or fail over links in a circle."""
     name = ast.unparse(call.func)
     if name in ("open", "io.open"):
         return not any(isinstance(word, ast.Constant) and str(word.value)[:1] in "wa" for word in call.args[1:])
-    return name in READERS or name.endswith((".safe_load", ".read_text", ".read_bytes"))
+    return name in READERS or name.endswith((".safe_load", ".read_text", ".read_bytes", ".resolve"))
 
 
 def test_nothing_else_opens_a_file_to_read_it():
@@ -193,7 +203,7 @@ def test_archives_do_not_unpack_to_more_than_they_are(tmp_path, monkeypatch):
     with pytest.raises(UserError, match=r"refused, for its .* bytes unpack to 10,000,000"):
         read_file(tmp_path / "bomb.pth")
     np.savez_compressed(tmp_path / "bomb.npz", a=np.zeros(10**6))
-    monkeypatch.setattr(Kind.ARRAYS, "_value_", ("a file of arrays", 10**6))
+    monkeypatch.setattr(Kind.ARRAYS, "limit", 10**6)
     with pytest.raises(UserError, match=r"it unpacks to 8,000,128 bytes"):
         load_arrays(tmp_path / "bomb.npz")
 
@@ -204,6 +214,11 @@ def test_a_checkpoint_comes_through_the_door(tmp_path, odd):
             read_file(path)
     torch.save({"a": torch.ones(2)}, tmp_path / "x.pth")
     assert read_file(tmp_path / "x.pth")["a"].sum() == 2
+
+
+def test_links_in_a_circle_are_for_whoever_opens_them(odd):
+    """`Path.resolve` raises a RuntimeError of its own."""
+    assert real_path(odd["levels of symbolic links"]) == odd["levels of symbolic links"]
 
 
 def test_nothing_but_a_file_is_replaced(odd):
