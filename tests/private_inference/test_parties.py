@@ -1,7 +1,4 @@
-"""The processes of two parties, from the outside: what each is given, who is blamed, and that none is left behind.
-
-The engine's part is played by small scripts, so that every way to fail can be had without it.
-"""
+"""The processes of two parties, from the outside: what each is given, who is blamed, and that none is left behind."""
 
 from __future__ import annotations
 
@@ -11,114 +8,32 @@ import subprocess
 import sys
 import textwrap
 import time
-from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import pytest
 from support.running import ROOT
+from support.stub_parties import (
+    ABOUT,
+    GOOD,
+    HANGS,
+    IMAGES,
+    LOST,
+    SECRETS,
+    SETTINGS,
+    UNANSWERED,
+    WEIGHT,
+    more,
+    run,
+)
+from support.stub_parties import started as started  # a fixture that every test uses
+from support.stub_parties import stub as stub
 
 from formats.parties import Event
-from formats.program import ServedNetwork
 from helper.errors import UserError
-from private_inference.engine import parties
-from private_inference.engine.parties import Answer, Assignment, check_engine, run_parties
-from private_inference.engine.protocols import EngineSettings
+from private_inference.engine.parties import Assignment, check_engine, run_parties
 from private_inference.program.npz_file import load_program
-from private_inference.program.steps import INPUT, Program, Step
-
-SETTINGS = EngineSettings("semi2k", set_up=None, timeout=9)
-IMAGES = np.random.default_rng(0).random((2, 3, 4, 4), dtype=np.float32)
-WEIGHT = np.random.default_rng(1).standard_normal((5, 48), dtype=np.float32)
-STEPS = (
-    Step("flatten", (INPUT,), "a", "flatten"),
-    Step("linear", ("a",), "b", "fc", {"weight": WEIGHT, "bias": np.ones(5, np.float32)}),
-)
-ABOUT = {"model": "one layer", "dataset": "none", "branch": 0, "stage": 0, "relus": {"kept": 1, "total": 1}}
-SECRETS = {"client": IMAGES, "server": (Program((3, 4, 4), STEPS), ServedNetwork.model_validate(ABOUT))}
-STEP = {"layer": "fc", "kind": "linear", "comparisons": 0, "cold": {}}
-RESULT = {"about": ABOUT, "digest": "0" * 64, "engine": "a stub", "images": 2, "batch": 1, "comparison": {}}
-RESULT |= {"setup_seconds": 0.0, "costs": {"layers": [STEP], "total": {"cold": {}}}}
-
-# What a party does that has nothing to tell but its end.
-GOOD = """
-    found(role=role)
-    if role == "client":
-        np.save(folder / "logits.npy", np.arange(10.0).reshape(2, 5))
-"""
-HANGS = "time.sleep(300)"
-LOST = 'fail("error: the other party at 10.0.0.2:9500 has ended; its own last line says why")'
-UNANSWERED = 'fail("error: the other party at 10.0.0.2:9500 did not answer within 2 s")'
-
-
-@pytest.fixture(autouse=True)
-def started(monkeypatch) -> Iterator[list[subprocess.Popen]]:
-    """Every process of a test, and whatever came of it: at its end none of them runs."""
-    monkeypatch.setattr(parties, "GRACE", 0.5)
-    processes: list[subprocess.Popen] = []
-    popen = subprocess.Popen
-
-    def start(*args, **more) -> subprocess.Popen:
-        processes.append(popen(*args, **more))
-        return processes[-1]
-
-    monkeypatch.setattr(parties.subprocess, "Popen", start)
-    yield processes
-    running = [process for process in processes if process.poll() is None]
-    for process in running:
-        process.kill()
-    assert not running
-
-
-@pytest.fixture
-def stub(tmp_path: Path) -> Callable[..., Path]:
-    """stub(client, server) -> the path of an executable that does what these lines of Python say, by the job's role."""
-
-    def make(client: str = GOOD, server: str = GOOD) -> Path:
-        begin = f"""#!{sys.executable}
-import json, os, signal, sys, time
-from pathlib import Path
-import numpy as np
-job = json.loads(Path(sys.argv[-1]).read_text())
-role, folder = job["role"], Path(job["folder"])
-
-def fail(line, status=2):
-    print(line, file=sys.stderr, flush=True)
-    os._exit(status)
-
-def tell(**event):
-    print(json.dumps(event), flush=True)
-
-def found(**more):
-    (folder / "result.json").write_text(json.dumps({RESULT!r} | more))
-
-"""
-        acts = {"client": client, "server": server}
-        acts = "".join(
-            f"if role == {role!r}:\n{textwrap.indent(textwrap.dedent(act), '    ')}\n" for role, act in acts.items()
-        )
-        path = tmp_path / "python"
-        path.write_text(begin + acts)
-        path.chmod(0o755)
-        return path
-
-    return make
-
-
-def run(
-    python: Path, follow: Callable[[str, Event], None] = lambda *_: None, roles: Iterable[str] = SECRETS
-) -> dict[str, Answer]:
-    """These parties, in a new folder beside the stub."""
-    assignments = [Assignment(role, "127.0.0.1:1", "127.0.0.1:2", SECRETS[role]) for role in roles]
-    folder = python.parent / "work"
-    return run_parties(assignments, settings=SETTINGS, python=python, folder=folder, follow=follow)
-
-
-def more(answer: Answer) -> dict:
-    """What the stub's result says beside what all say."""
-    return answer.result.model_extra or {}
-
 
 # --- What each is given, and says -----------------------------------------------------------------------------------
 
@@ -289,9 +204,9 @@ def test_parties_end_with_us_even_when_we_are_killed(stub, tmp_path) -> None:
     code = f"""
 import sys
 from pathlib import Path
-sys.path[:0] = [{str(ROOT)!r}, {str(ROOT / "tests")!r}, {str(Path(__file__).parent)!r}]
-import test_parties
-test_parties.run(Path({str(path)!r}), lambda role, event: print(role, flush=True))
+sys.path[:0] = [{str(ROOT)!r}, {str(ROOT / "tests")!r}]
+from support.stub_parties import run
+run(Path({str(path)!r}), lambda role, event: print(role, flush=True))
 """
     parent = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
     assert {parent.stdout.readline().strip() for _ in range(2)} == {"client", "server"}
