@@ -44,10 +44,10 @@ class DecisionRecord(Record):
 
 
 class InputRecord(Record):
-    """The images: pixels in [0, 1]."""
+    """What the program takes: of a network images, (channels, height, width), pixels in [0, 1]."""
 
     name: Text
-    shape: Annotated[tuple[Positive, Positive, Positive], Lax]
+    shape: Annotated[tuple[Positive, ...], Field(min_length=1, max_length=3), Lax]
 
 
 class ProgramRecord(Document):

@@ -7,6 +7,8 @@ import io
 import numpy as np
 import pytest
 
+from formats.measured import Kept
+from formats.program import ServedNetwork
 from helper.errors import UserError
 from private_inference.program.comparison import LIMIT, MARGIN, comparison_bits, with_bits, with_given_bits
 from private_inference.program.npz_file import load_program, write_program
@@ -50,7 +52,8 @@ def test_a_layer_compares_in_32_bits_only_far_below_the_limit(relu, pool, expect
 
 def test_bits_are_part_of_the_public_program() -> None:
     narrow = with_bits(PROGRAM, 32, {"scaled": 1.0, "rectified": 1.0})
-    assert len({digest(program, {}) for program in (PROGRAM, narrow, with_bits(PROGRAM, 64, {}))}) == 3
+    about = ServedNetwork(model="small", dataset="digits", branch=0, stage=2, relus=Kept(kept=3, total=4))
+    assert len({digest(program, about) for program in (PROGRAM, narrow, with_bits(PROGRAM, 64, {}))}) == 3
     file = io.BytesIO()
     write_program(file, narrow, {})
     file.seek(0)

@@ -117,7 +117,7 @@ def rewrite(path: Path, dtype: type = np.float32, **changes) -> None:
     ("changes", "message"),
     [
         ({"version": 2}, "version 2, this code reads 1"),
-        ({"format": "other"}, "no program of this project"),
+        ({"format": "other"}, "format is .other.; it should be .rlnet-program."),
         ({"input": {"name": "images", "shape": [4, 32, 32]}}, "does not fit"),
         ({"steps": [{"kind": "exec"}]}, "damaged"),
         ({"steps": []}, "damaged"),
