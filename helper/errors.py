@@ -23,6 +23,11 @@ class UserError(Exception):
     """Something the user gave is wrong. The message says what, and what to do, in one line."""
 
 
+def damaged(where: object, what: str, said: object, remedy: str = "") -> UserError:
+    """The error for a file, or what else is at `where`, that is not `what` it should be: `said` says why."""
+    return UserError(f"{where}: not {what}, or a damaged one ({said}){remedy and '; '}{remedy}")
+
+
 def checked(model: type[Read], content: object, where: str | Path) -> Read:
     """Plain values that `where` holds, as `model` has them. Raises UserError: which field, what it is and should be."""
     from pydantic import ValidationError

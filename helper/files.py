@@ -23,7 +23,7 @@ from weakref import WeakValueDictionary
 
 import numpy as np
 
-from helper.errors import Read, UserError, checked
+from helper.errors import Read, UserError, checked, damaged
 
 if TYPE_CHECKING:
     # The environment of the secure engine, where the parties read and write, has neither.
@@ -93,7 +93,7 @@ def read_text(path: str | Path, kind: Kind = Kind.TEXT) -> str:
     try:
         return read_bytes(path, kind).decode("utf-8")
     except UnicodeDecodeError as error:
-        raise UserError(f"{path}: not {kind.what}, or a damaged one ({error})") from error
+        raise damaged(path, kind.what, error) from error
 
 
 def read_json(path: str | Path, what: str = Kind.JSON.what, remedy: str = "") -> Any:
@@ -102,7 +102,7 @@ def read_json(path: str | Path, what: str = Kind.JSON.what, remedy: str = "") ->
     try:
         return parse_json(text)
     except ValueError as error:
-        raise UserError(f"{path}: not {what}, or a damaged one ({error}){remedy and '; '}{remedy}") from error
+        raise damaged(path, what, error, remedy) from error
 
 
 def parse_json(text: str | bytes) -> Any:
@@ -126,8 +126,7 @@ def read_yaml(path: str | Path, what: str = Kind.YAML.what, remedy: str = "") ->
         check_events(yaml.parse(text, Loader=yaml.SafeLoader))
         return yaml.safe_load(text)
     except Exception as error:  # the words for a number, a date or a truth that is none fail each in its own way
-        said = " ".join(str(error).split())
-        raise UserError(f"{path}: not {what}, or a damaged one ({said}){remedy and '; '}{remedy}") from error
+        raise damaged(path, what, " ".join(str(error).split()), remedy) from error
 
 
 def check_events(events: Iterable[yaml.Event]) -> None:
@@ -198,7 +197,7 @@ def load_arrays(path: str | Path) -> dict[str, np.ndarray]:
         try:
             return unpack_arrays(file)
         except ValueError as error:
-            raise UserError(f"{path}: not {Kind.ARRAYS.what}, or a damaged one ({error})") from error
+            raise damaged(path, Kind.ARRAYS.what, error) from error
 
 
 def unpack_arrays(file: BinaryIO) -> dict[str, np.ndarray]:

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from formats.log import Epoch
-from helper.errors import UserError, checked
+from helper.errors import checked, damaged
 from helper.files import Kind, parse_json, read_text, real_path
 
 # Options that may differ between a run and its continuation: they do not change what is computed.
@@ -46,7 +46,7 @@ def epoch_of(line: str, where: str) -> Epoch:
     try:
         return checked(Epoch, parse_json(line), where)
     except ValueError as error:
-        raise UserError(f"{where}: not {Epoch.kind}, or a damaged one ({error}); {Epoch.remedy}") from error
+        raise damaged(where, Epoch.kind, error, Epoch.remedy) from error
 
 
 def plain_arguments(options: Mapping[str, object]) -> dict:

@@ -26,7 +26,7 @@ from typing import Any, BinaryIO, cast
 import numpy as np
 
 from formats.program import FORMAT, VERSION, ProgramRecord, StepRecord
-from helper.errors import UserError, checked
+from helper.errors import UserError, checked, damaged
 from helper.files import load_arrays, parse_json, unpack_arrays
 from private_inference.program.steps import COMPARING, INPUT, KINDS, Decision, Program, Settings, Step, pair, shapes
 
@@ -88,8 +88,7 @@ def load_program(path: str | Path | BinaryIO) -> tuple[Program, dict]:
         if program.output != record.output:
             raise ValueError(f"the last step makes '{program.output}', not '{record.output}'")
     except (ValueError, LookupError) as error:
-        what, remedy = ProgramRecord.kind, ProgramRecord.remedy
-        raise UserError(f"{name}: not {what}, or a damaged one ({error}); {remedy}") from error
+        raise damaged(name, ProgramRecord.kind, error, ProgramRecord.remedy) from error
     return program, record.about
 
 
