@@ -17,7 +17,6 @@ from __future__ import annotations
 from helper.script import run_script
 
 import argparse
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from time import perf_counter
@@ -42,7 +41,7 @@ from evaluation.results import network_results
 from evaluation.self_checks import warnings_of
 from evaluation.settle import MODES, settle
 from evaluation.words import opening
-from formats.measured import Accuracy, Origin
+from formats.measured import Accuracy
 from formats.results import Results
 from helper import command_line
 from helper.command_line import add_run_options
@@ -136,7 +135,7 @@ def main(args: argparse.Namespace) -> None:
     evaluation = Evaluation(model, plan.branches, plan.data, *settings, seed=plan.seed, about=about)
     found = evaluation.self_checks()
     accuracy = evaluation.accuracy(plan.attacks, corrupted, plan.corruptions.names, plan.corruptions.severities)
-    images = Origin(**asdict(corrupted.provenance)) if corrupted else None
+    images = corrupted.provenance.record() if corrupted else None
     warnings = warnings_of(found, accuracy, checkpoint.args.get("select_on"))
     if plan.baseline:
         errors, undefined = corruption_errors(accuracy, plan.baseline)

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +25,7 @@ from dataset.digests import differing
 from dataset.source import ArraySource, ImageSource, Subset, folder_source, folders
 from dataset.spec import DatasetSpec
 from formats.manifest import Manifest
+from formats.measured import Origin
 from helper.errors import UserError
 from helper.files import map_array, read_record
 
@@ -43,6 +44,10 @@ class Provenance:
     folder: str | None = None
     seed: int | None = None
     frost: str | None = None
+
+    def record(self) -> Origin:
+        """What files say of it."""
+        return Origin(**asdict(self))
 
 
 class CorruptedSet:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import partial
 from statistics import mean
 
@@ -21,7 +21,7 @@ from evaluation.measurements import Measurements, Unsaved
 from evaluation.parts import evaluate_parts
 from evaluation.plan import main_attack
 from evaluation.self_checks import inspect
-from formats.measured import ByBranch, Origin
+from formats.measured import ByBranch
 from formats.measurements import Evaluated, SelfChecks
 from helper.errors import UserError
 from helper.processes import Processes, bar_options
@@ -153,7 +153,7 @@ class Evaluation:
         table: dict[str, dict[str, list[float]]] = {
             str(branch): {name: [] for name in names} for branch in self.branches
         }
-        made = Origin(**asdict(corrupted.provenance))
+        made = corrupted.provenance.record()
         cells = [(name, severity) for name in names for severity in severities]
         with tqdm(cells, desc="corruptions", unit="cell", **bar_options(self.processes)) as bar:
             for name, severity in bar:

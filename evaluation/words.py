@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
-
 from dataset import ImageSource
 from dataset.corrupted_sets import CorruptedSet
 from evaluation.plan import EvaluationPlan
-from formats.measured import AttackRecord, Origin
+from formats.measured import AttackRecord
 from helper.processes import Processes, device_in_words
 from helper.text import count
 from reporting.comparability import attack_in_words
@@ -26,7 +24,7 @@ def opening(plan: EvaluationPlan, source: ImageSource, corrupted: CorruptedSet |
     ]
     if corrupted:
         named, steps = plan.corruptions.names, plan.corruptions.severities
-        origin = origin_in_words(Origin(**asdict(corrupted.provenance)))
+        origin = origin_in_words(corrupted.provenance.record())
         severities = f"{len(steps)} severities" if len(steps) > 1 else f"severity {steps[0]}"
         parts.append(f"{count(len(named), 'corruption')} at {severities}, {origin}")
     return "; ".join([*parts, f"{device_in_words(processes)}, float32"])
