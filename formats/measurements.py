@@ -9,7 +9,6 @@ from pydantic import Field, StringConstraints
 from formats.measured import Branch, ByBranch
 from formats.record import Count, Document, Finite, Number, Positive, Share, Table, Text
 
-WHAT, REMEDY = "a measurement", "remove the file to begin anew"
 Letters = Annotated[str, StringConstraints(pattern=r"^[?01]*$", max_length=10**7)]
 
 
@@ -26,22 +25,23 @@ class MeasurementsRecord(Document):
     unfinished: dict[Text, dict[Text, Letters]] = Field(default_factory=dict)
 
 
-class Evaluated(Document):
-    """% of the images, clean and under attack, by branch."""
+class Measurement(Document):
+    """The figures of a cell."""
 
-    kind: ClassVar[str] = WHAT
-    remedy: ClassVar[str] = REMEDY
+    kind: ClassVar[str] = "a measurement"
+    remedy: ClassVar[str] = "remove the file to begin anew"
+
+
+class Evaluated(Measurement):
+    """% of the images, clean and under attack, by branch."""
 
     images: Positive
     CA: ByBranch = Field(default_factory=dict)
     AdvA: ByBranch = Field(default_factory=dict)
 
 
-class SelfChecks(Document):
+class SelfChecks(Measurement):
     """How many of the images leave [0, 1], get other logits from an equal call, have no gradient (by branch)."""
-
-    kind: ClassVar[str] = WHAT
-    remedy: ClassVar[str] = REMEDY
 
     images: Positive
     out_of_range: Count
@@ -49,11 +49,8 @@ class SelfChecks(Document):
     zero_gradients: dict[Branch, Count]
 
 
-class Losses(Document):
+class Losses(Measurement):
     """Mean cross-entropy of clean and of adversarial images."""
-
-    kind: ClassVar[str] = WHAT
-    remedy: ClassVar[str] = REMEDY
 
     clean: Number
     adv: Number | None = None
@@ -65,5 +62,5 @@ class Losses(Document):
 class Densities(Table[dict[Text, Share]]):
     """The share of its weights that a layer keeps."""
 
-    kind: ClassVar[str] = WHAT
-    remedy: ClassVar[str] = REMEDY
+    kind: ClassVar[str] = Measurement.kind
+    remedy: ClassVar[str] = Measurement.remedy

@@ -63,7 +63,7 @@ class Greeting(Document):
         return {"version": self.version, "engine": self.engine, **(self.model_extra or {})}
 
 
-class Agreement(Document):
+class ProgramAnswer(Document):
     """The digest of the program as a party has it, and whether it is another than it was told to expect."""
 
     kind: ClassVar[str] = "a party's answer to a program"

@@ -25,7 +25,7 @@ from pathlib import Path
 
 import numpy as np
 
-from formats.parties import Agreement, Event, Greeting, JobRecord, PartyResult
+from formats.parties import Event, Greeting, JobRecord, PartyResult, ProgramAnswer
 from formats.private_costs import CostsRecord
 from formats.program import ServedNetwork
 from helper.errors import UserError, unexpected
@@ -90,8 +90,8 @@ def agree_on_program(link: Link, job: Job) -> tuple[Program, ServedNetwork]:
         program, about = read_served(io.BytesIO(link.recv(SERVER)))
     mine = digest(program, about)
     refused = job.digest is not None and mine != job.digest
-    own = Agreement(digest=mine, refused=refused)
-    said = [heard(text, Agreement) for text in link.all_gather(json.dumps(own.as_json()))]
+    own = ProgramAnswer(digest=mine, refused=refused)
+    said = [heard(text, ProgramAnswer) for text in link.all_gather(json.dumps(own.as_json()))]
     if refused:
         raise Disagreement(
             f"the server's program has the digest {mine}, {job.digest} was expected; nothing was sent. "

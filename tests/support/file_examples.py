@@ -20,7 +20,7 @@ from formats.constants import KnownConstants
 from formats.log import Epoch
 from formats.manifest import Manifest
 from formats.measurements import MeasurementsRecord
-from formats.parties import Agreement, Greeting, JobRecord, KnownPrograms, PartyResult
+from formats.parties import Greeting, JobRecord, KnownPrograms, PartyResult, ProgramAnswer
 from formats.private_costs import Estimates, PrivateCosts
 from formats.program import ProgramRecord
 from formats.reproduction import DoneSteps
@@ -201,7 +201,7 @@ def kinds() -> dict[str, Kind]:
         "result": of_json("result.json", PartyResult, more.RESULT),
         "program": Kind("x.npz", ProgramRecord, more.program_content(), more.program_bytes, more.read_program),
         "greeting": of_party(Greeting, more.GREETING),
-        "agreement": of_party(Agreement, {"digest": ZEROS, "refused": False}),
+        "agreement": of_party(ProgramAnswer, {"digest": ZEROS, "refused": False}),
     }
 
 
