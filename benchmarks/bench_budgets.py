@@ -113,15 +113,16 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def students(budgets: list[int | str], sensitivities: Path, seconds: list[float], link: str) -> list[Student]:
+def in_relus(budgets: list[int | str], sensitivities: Path) -> list[Student]:
+    """The last of them share the last budget out by what was measured."""
     found: list[Student] = []
     for budget, search, granularity in product(budgets, searches(), ("position", "channel")):
         options = ["--relu_budget", str(budget), "--mask_search", search, "--mask_granularity", granularity]
-        found.append(Student(f"{label_of(budget)}_{search}_{granularity}", tuple(options)))
+        found.append(Student(name_of(budget, search, granularity), tuple(options)))
     for method in METHODS:
         options = ["--relu_budget", str(budgets[-1]), "--layer_sensitivity", f"{sensitivities}/{method}.yaml"]
-        found.append(Student(f"{label_of(budgets[-1])}_{method}", tuple(options)))
-    return found + in_seconds(seconds, sensitivities, link)
+        found.append(Student(name_of(budgets[-1], method), tuple(options)))
+    return found
 
 
 def in_seconds(seconds: list[float], sensitivities: Path, link: str) -> list[Student]:
@@ -129,8 +130,8 @@ def in_seconds(seconds: list[float], sensitivities: Path, link: str) -> list[Stu
     return [Student(f"{budget:.2f}s", ("--seconds_budget", f"{budget:.2f}", *options)) for budget in seconds]
 
 
-def label_of(budget: int | str) -> str:
-    return str(budget).replace("%", "pct")
+def name_of(budget: int | str, *more: str) -> str:
+    return "_".join([str(budget).replace("%", "pct"), *more])
 
 
 def commands(plan: Comparison, found: list[Student], budget: int | str) -> list[list[str]]:
@@ -175,12 +176,13 @@ def main(args: argparse.Namespace) -> None:
     sensitivity, stage1, stage2 = (tuple(text.split()) for text in (args.sensitivity, args.stage1, args.stage2))
     runs = (sensitivity, stage1, stage2, tuple(args.common.split()))
     plan = Comparison(args.teacher, model, *runs, args.data_root, args.save_dir)
-    found = students(args.budgets, plan.sensitivities, seconds, args.network.name)
+    timed = in_seconds(seconds, plan.sensitivities, args.network.name)
+    found = in_relus(args.budgets, plan.sensitivities) + timed
     steps = commands(plan, found, args.budgets[-1])
     if args.measure:
-        plain = f"{label_of(args.budgets[-1])}_{next(iter(searches()))}_position"
-        rivals = [student for student in found if student.name == plain] + found[-len(seconds) :]
-        steps.append(measurement(plan, rivals, args.network))
+        plain = name_of(args.budgets[-1], next(iter(searches())), "position")
+        rivals = [student for student in found if student.name == plain]
+        steps.append(measurement(plan, rivals + timed, args.network))
     for step in steps:
         print("python", *step, flush=True)
         if not args.dry_run and subprocess.run([sys.executable, *step], check=False).returncode:
