@@ -4,12 +4,28 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import AfterValidator, ConfigDict, Field
 
 from formats.record import Document, Lax, Name, Options, Record, Share, Text
 
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 WholeNumber = Annotated[int, Field(ge=0, le=10**9)]
+# What the estimate of time counts with.
+COUNTED: tuple[str, ...] = ("batch_size", "epochs", "eval_steps", "limit_train_batches", "limit_val_batches")
+COUNTED += ("restarts", "select_attack_images", "steps")
+
+
+def counted(options: Options) -> Options:
+    for name in COUNTED:
+        value = options.get(name)
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 0):
+            raise ValueError(f"should have a whole number as {name}")
+    if not isinstance(options.get("attack_mode"), str | None):
+        raise ValueError("should have a name as attack_mode")
+    return options
+
+
+Given = Annotated[Options, AfterValidator(counted)]
 
 
 class RoundRecord(Record):
@@ -28,13 +44,13 @@ class RoundRecord(Record):
     teacher_file: Text | None = None
     interpolate: Share | None = None
     checkpoint: Literal["TA", "ATA"] = "TA"
-    training: Options | None = None
-    teacher: Options | None = None
-    stage1: Options | None = None
-    stage2: Options | None = None
-    evaluation: Options | None = None
-    autoattack: Options | None = None
-    private: Options | None = None
+    training: Given | None = None
+    teacher: Given | None = None
+    stage1: Given | None = None
+    stage2: Given | None = None
+    evaluation: Given | None = None
+    autoattack: Given | None = None
+    private: Given | None = None
 
 
 class Configuration(Document, RoundRecord):

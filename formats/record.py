@@ -26,16 +26,28 @@ def plain(value: object) -> object:
     for item in value if isinstance(value, list | tuple) else [value]:
         if not isinstance(item, str | int | float | bool | None) or (isinstance(item, float) and not isfinite(item)):
             raise ValueError("should be a text, a number, true, false, null or a list of these")
+        if isinstance(item, str):
+            writable(item)
     return value
 
 
+def writable(text: str) -> None:
+    """Half a character can be read, and never be written again."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError("should hold whole characters") from error
+
+
 def finite(value: object) -> object:
-    """Not recursively: nothing limits how deep it is."""
+    """Nor half characters. Not recursively: nothing limits how deep it is."""
     waiting = [value]
     while waiting:
         item = waiting.pop()
         if isinstance(item, float) and not isfinite(item):
             raise ValueError("should hold finite numbers")
+        if isinstance(item, str):
+            writable(item)
         waiting += item.values() if isinstance(item, dict) else item if isinstance(item, list | tuple) else ()
     return value
 

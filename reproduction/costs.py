@@ -68,8 +68,13 @@ def passes(step: Step, sizes: Sizes) -> float | None:
     return None
 
 
+def given(step: Step) -> Options:
+    """Without those that null leaves out."""
+    return {name: value for name, value in step.options.items() if value is not None}
+
+
 def _training_passes(step: Step, sizes: Sizes) -> float:
-    options: Options = {**DEFAULTS, **step.options}
+    options: Options = {**DEFAULTS, **given(step)}
     attack = options.get("attack_mode", "none")
     views = ["clean", *(["aug"] if options.get("augment_mode") == "augmix" else [])]
     views += [] if attack == "none" else ["adv"]
@@ -92,7 +97,7 @@ def _training_passes(step: Step, sizes: Sizes) -> float:
 
 
 def _evaluation_passes(step: Step, sizes: Sizes) -> float:
-    options: Options = {**DEFAULTS, "corruptions": "common", "restarts": 1, **step.options}
+    options: Options = {**DEFAULTS, "corruptions": "common", "restarts": 1, **given(step)}
     image = 1 + 1 + TO_IMAGES + 1  # clean, self-checks, FGSM
     image += options["restarts"] * (TO_IMAGES * options.get("steps", 20) + 1)
     if step.kind == "autoattack":

@@ -92,9 +92,11 @@ def test_a_round_changes_what_it_names_and_may_take_the_teacher_of_another(confi
         ({"budget": ["5%"]}, "nobody knows its field budget"),
         ({"rounds": {"a": {"teachers": {}}}}, "nobody knows its field rounds.a.teachers"),
         ({"rounds": {"a": {"teacher_of": "b"}}}, "teacher_of b is no round before it"),
-        ({"rounds": {"a": {"teacher": {"epochs": "many"}}}}, "teacher needs 'epochs'"),
+        ({"rounds": {"a": {"teacher": {"epochs": None}}}}, "teacher needs 'epochs'"),
+        ({"rounds": {"a": {"teacher": {"epochs": "many"}}}}, "should have a whole number as epochs"),
         ({"checkpoint": "best"}, "checkpoint is 'best'; it should be 'TA' or 'ATA'"),
         ({"budgets": "15%"}, "budgets is '15%'"),
+        ({"evaluation": {"limit_val_batches": [5]}}, "should have a whole number as limit_val_batches"),
         ({"teacher": 3}, "teacher is 3; it should be a valid dictionary"),
     ],
 )

@@ -20,7 +20,7 @@ ODD = st.one_of(
     st.floats(),
     st.sampled_from([0.0, -0.5, 1e308, float("nan"), float("inf"), -float("inf")]),
     st.text(max_size=8),
-    st.sampled_from(["", "x", "..", "../x", "a/b", "\0", "1e999", "0" * 64, "x" * 10_000]),
+    st.sampled_from(["", "x", "..", "../x", "a/b", "\0", "\ud800", "1e999", "0" * 64, "x" * 10_000]),
     st.sampled_from([[], {}, [5], [[]], {"a": 1}, DEEP, [None] * 3]).map(copy.deepcopy),
 )
 
