@@ -215,7 +215,7 @@ def unpack_arrays(file: BinaryIO) -> dict[str, np.ndarray]:
     except ValueError:
         raise
     except Exception as error:  # zip and its compressions have a dozen ways to fail on damaged bytes
-        raise ValueError(f"{type(error).__name__}: {error}") from error
+        raise ValueError(f"{type(error).__name__}: {str(error)[:200]}") from error
 
 
 def check_unpacked(path: str | Path, kind: Kind) -> None:
