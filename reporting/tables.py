@@ -104,7 +104,7 @@ def corruption_table(results: Results) -> str:
         return ""
     tables = [f"Corrupted images: {origin_in_words(images) if images else 'unknown'}"]
     for branch, rows in accuracy.corruptions.items():
-        head = [f"branch {branch}", *(f"severity {severity}" for severity in accuracy.at_severities), "mean"]
+        head = [f"branch {branch}, severity", *map(str, accuracy.at_severities), "mean"]
         body = [
             [
                 corruption_title(name, images),
