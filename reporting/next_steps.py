@@ -12,16 +12,20 @@ from pathlib import Path
 def command(script: str, *words: object) -> str:
     """The call of a script with these words, in the way in which this process was called."""
     name = Path(script).stem.removesuffix("_multigpu").replace("_", "-")
-    start = ["rlnet", name] if sys.argv[0].startswith("rlnet ") else [interpreter(), script]
+    beside = Path(sys.argv[0]).with_name(script)
+    start = ["rlnet", name] if sys.argv[0].startswith("rlnet ") else [interpreter(), from_here(beside)]
     return shlex.join([*start, *map(str, words)])
 
 
 def interpreter() -> str:
     """'python' where that is the one that runs us, as in an environment that was activated; else its path."""
-    found, ours, here = shutil.which("python"), Path(sys.executable), Path.cwd()
-    if found and Path(found).absolute() == ours:
-        return "python"
-    return str(ours.relative_to(here) if ours.is_relative_to(here) else ours)
+    found, ours = shutil.which("python"), Path(sys.executable)
+    return "python" if found and Path(found).absolute() == ours else from_here(ours)
+
+
+def from_here(path: Path) -> str:
+    """Below the working directory as a relative path."""
+    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
 
 
 def evaluation_command(checkpoint: str | Path, common: Sequence[object] = ()) -> str:
