@@ -8,12 +8,13 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+SCRIPTS = Path(__file__).parent.parent
+
 
 def command(script: str, *words: object) -> str:
     """The call of a script with these words, in the way in which this process was called."""
     name = Path(script).stem.removesuffix("_multigpu").replace("_", "-")
-    beside = Path(sys.argv[0]).with_name(script)
-    start = ["rlnet", name] if sys.argv[0].startswith("rlnet ") else [interpreter(), from_here(beside)]
+    start = ["rlnet", name] if sys.argv[0].startswith("rlnet ") else [interpreter(), from_here(SCRIPTS / script)]
     return shlex.join([*start, *map(str, words)])
 
 

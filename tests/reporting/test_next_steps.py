@@ -17,6 +17,7 @@ def test_the_interpreter_is_named_where_another_one_would_answer(activated, tmp_
         file.touch(mode=0o755)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "executable", str(ours))
+    monkeypatch.setattr("reporting.next_steps.SCRIPTS", tmp_path)
     monkeypatch.setattr(sys, "argv", ["demo.py"])
     monkeypatch.setenv("PATH", str((ours if activated else other).parent))
     expected = "python" if activated else ".venv/bin/python"
@@ -24,17 +25,13 @@ def test_the_interpreter_is_named_where_another_one_would_answer(activated, tmp_
 
 
 @pytest.mark.parametrize(
-    ("called", "expected"),
-    [("a.py", "python report.py"), ("../clone/a.py", "python ../clone/report.py"), ("rlnet a", "rlnet report")],
+    ("called", "folder", "expected"),
+    [("a.py", "clone", "python report.py"), ("a.py", ".", "python clone/report.py"), ("rlnet a", ".", "rlnet report")],
 )
-def test_the_script_lies_beside_the_one_that_runs(called, expected, monkeypatch):
+def test_the_next_script_is_found_from_the_working_directory(called, folder, expected, tmp_path, monkeypatch):
     monkeypatch.setattr("reporting.next_steps.interpreter", lambda: "python")
+    monkeypatch.setattr("reporting.next_steps.SCRIPTS", tmp_path / "clone")
     monkeypatch.setattr(sys, "argv", [called])
+    (tmp_path / "clone").mkdir()
+    monkeypatch.chdir(tmp_path / folder)
     assert command("report.py") == expected
-
-
-def test_a_script_below_the_working_directory_goes_by_its_relative_path(tmp_path, monkeypatch):
-    monkeypatch.setattr("reporting.next_steps.interpreter", lambda: "python")
-    monkeypatch.setattr(sys, "argv", [str(tmp_path / "clone/a.py")])
-    monkeypatch.chdir(tmp_path)
-    assert command("report.py") == "python clone/report.py"
