@@ -69,7 +69,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--seed", type=command_line.seed, default=0, help="of all trainings (default: 0)")
     group = parser.add_argument_group("options of the scripts, with = and in quotation marks")
     for part, default, script in (
-        ("stage1", "", "train_student_stage1_multigpu.py"),
+        ("stage1", "--mask_search taylor", "train_student_stage1_multigpu.py"),
         ("stage2", "--dense", "train_student_stage2_multigpu.py"),
         ("evaluation", "--generate", "validate_common_corruptions.py"),
     ):

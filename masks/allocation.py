@@ -59,9 +59,12 @@ relu_count.__name__ = "number of ReLUs"  # argparse names the type in its error 
 
 def total_of(budget: int | str, model: nn.Module) -> int:
     """The ReLUs that a `relu_count` means in this network."""
-    if isinstance(budget, int):
-        return budget
-    return math.floor(Fraction(budget[:-1]) / 100 * sum(site.total for site in relu_sites(model).values()))
+    return relus_of(budget, sum(site.total for site in relu_sites(model).values()))
+
+
+def relus_of(budget: int | str, total: int) -> int:
+    """The ReLUs that a `relu_count` means where there are `total`: a share is rounded down."""
+    return budget if isinstance(budget, int) else math.floor(Fraction(budget[:-1]) / 100 * total)
 
 
 def check_total(

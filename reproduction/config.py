@@ -7,6 +7,7 @@ rounds; a round names what differs. An option is that of the script, without the
 
 from __future__ import annotations
 
+from argparse import ArgumentTypeError
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from formats.configuration import Configuration, RoundRecord
 from helper.errors import UserError
 from helper.files import read_record
 from helper.zoo import local_file
+from masks.allocation import relu_count, relus_of
 
 FOLDER = Path(__file__).parent.parent / "reproduce"
 TRAININGS = ("teacher", "stage1", "stage2")
@@ -112,15 +114,12 @@ def _merged(group: str, common: RoundRecord, own: RoundRecord) -> Options | None
     return {name: value for layer in layers for name, value in (layer or {}).items()}
 
 
-def relus_of(budget: str, total: int, where: str) -> int:
+def budget_of(budget: str, total: int, where: str) -> int:
     """'25%', '50k' or '50000' -> ReLUs of a network that has `total`. Raises UserError for anything else."""
-    scale = {"%": total / 100, "k": 1000}.get(budget[-1:])
     try:
-        relus = int(budget) if scale is None else round(float(budget[:-1]) * scale)
-    except (ValueError, OverflowError) as error:
-        raise UserError(
-            f"{where}: budget '{budget}' is neither a share such as 25% nor a number such as 50k"
-        ) from error
+        relus = relus_of(relu_count(budget), total)
+    except (ValueError, ArgumentTypeError) as error:
+        raise UserError(f"{where}: budget '{budget}' is no share such as 25%, and no number such as 50k") from error
     if not 0 <= relus <= total:
         raise UserError(f"{where}: budget '{budget}' is {relus} ReLUs, the network has {total}")
     return relus

@@ -12,7 +12,7 @@ from helper.errors import UserError
 from helper.run_folder import run_folder
 from masks.counting import relu_totals
 from models import build_model, student_name
-from reproduction.config import TRAININGS, Config, Options, Round, relus_of
+from reproduction.config import TRAININGS, Config, Options, Round, budget_of
 from training.naming import checkpoint_stem
 
 ESTIMATE = "estimate_only"  # the option of private inference that runs nothing
@@ -141,7 +141,7 @@ class _Planner:
         """(its ReLUs, None where it is one in seconds; what stage 1 is told of it)"""
         where = f"{self.config.name}, round {one.name}"
         if not budget.endswith("s"):
-            relus = relus_of(budget, self.total, where)
+            relus = budget_of(budget, self.total, where)
             return relus, ["--relu_budget", relus]
         links = (one.private or {}).get("network")
         if not links:

@@ -12,7 +12,7 @@ from support.running import fails, run
 
 from helper.errors import UserError
 from helper.text import duration
-from reproduction.config import config_names, read_config, relus_of
+from reproduction.config import budget_of, config_names, read_config
 from reproduction.costs import Sizes, passes
 from reproduction.ledger import Ledger
 from reproduction.runner import Runner
@@ -106,10 +106,12 @@ def test_a_wrong_configuration_is_one_line(config_file, changes, said):
 
 
 def test_budgets_as_written():
-    assert [relus_of(text, 200_000, "here") for text in ("25%", "50k", "123", "100%")] == [50_000, 50_000, 123, 200_000]
+    meant = {"25%": 50_000, "50k": 50_000, "123": 123, "100%": 200_000}
+    assert {text: budget_of(text, 200_000, "here") for text in meant} == meant
+    assert budget_of("9%", 73_728, "here") == 6635, "6,635.5, and stage 1 rounds down"
     for text in ("101%", "-1", "many", "%", "nan%", "inf%"):
         with pytest.raises(UserError, match="here: budget"):
-            relus_of(text, 200_000, "here")
+            budget_of(text, 200_000, "here")
 
 
 def test_options_as_arguments():

@@ -62,8 +62,8 @@ def test_students_of_every_budget_come_from_the_one_teacher(teacher, tmp_path):
             assert f"--path_t {teacher}" in words
             assert "--seed 3" in words
             assert "--augment_mode augmix --attack_mode nfgsm --use2BN" in words
+            assert "--robust_train_mode kl+ce+advce" in words
         if step.kind == "stage2":
-            assert "--robust_train_mode rslad+attn+augattn+ce" in words
             assert "--dense" in words
     assert "--estimate_only" in steps[-1].command
     assert steps[-1].marker.name == "estimate.json"
