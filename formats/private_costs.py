@@ -78,13 +78,17 @@ class CostsRecord(Record):
         return self
 
 
+AccuracySource = Literal["validation", "training", "training_test"]
+
+
 class KnownAccuracy(Record):
     """In per cent through the branch, from an evaluation or the training run, not through the engine.
 
-    `attacked_images`: those that AdvA is of, where they are fewer.
+    `source`: in training those held out, or with training_test test images. `attacked_images`: those that AdvA is of,
+    where they are fewer.
     """
 
-    source: Literal["validation", "training"]
+    source: AccuracySource
     images: Positive
     attacked_images: Positive | None = None
     CA: Percent | None = None

@@ -6,14 +6,18 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from formats.private_costs import Estimates, KnownNetwork, PrivateCosts
+from formats.private_costs import AccuracySource, Estimates, KnownNetwork, PrivateCosts
 from formats.results import Results
 from helper.files import real_path
 from reporting.cells import Share
 from reporting.tables import METRICS
 
 MEASURED, ESTIMATED = "measured", "estimated"
-SOURCES = {"validation": "evaluated", "training": "held-out, in training"}
+SOURCES: dict[AccuracySource, str] = {
+    "validation": "evaluated",
+    "training": "held-out, in training",
+    "training_test": "test, in training",
+}
 LINKS = {"loopback": "this machine", "own_machine": "this machine", "network": "a network"}
 
 

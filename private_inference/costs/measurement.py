@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
@@ -18,7 +18,15 @@ from dataset.loaders import EvalViews
 from formats.checkpoint import Checkpoint
 from formats.measured import Kept
 from formats.parties import Event
-from formats.private_costs import Agreement, EstimateRecord, KnownAccuracy, KnownNetwork, MeasuredCosts, OtherClass
+from formats.private_costs import (
+    AccuracySource,
+    Agreement,
+    EstimateRecord,
+    KnownAccuracy,
+    KnownNetwork,
+    MeasuredCosts,
+    OtherClass,
+)
 from formats.program import ServedNetwork
 from helper.errors import UserError
 from helper.files import file_digest, real_path
@@ -93,7 +101,8 @@ def served(about: ServedNetwork, file: str | None = None, **known: Any) -> Known
 def known_accuracy(path: Path, checkpoint: Checkpoint, branch: int, save_dir: str) -> KnownAccuracy | None:
     """Percent through `branch`, from the evaluation of this file where there is one, else from its training run."""
     found = measurements_folder(Path(save_dir, "validation"), path) / "results.json"
-    source: Literal["training", "validation"] = "training"
+    heldout = checkpoint.args.get("select_on", "heldout") == "heldout"
+    source: AccuracySource = "training" if heldout else "training_test"
     accuracy = checkpoint.metrics
     if found.is_file():
         results = read_results(found)

@@ -11,7 +11,7 @@ import io
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from formats.private_costs import EstimateRecord, MeasuredCosts, PrivateCosts
+from formats.private_costs import AccuracySource, EstimateRecord, MeasuredCosts, PrivateCosts
 from helper.text import percent, table
 from private_inference.costs.link import speed_in_words
 from private_inference.engine.cost import PARTS, Cost, Costs, StepCost
@@ -26,7 +26,11 @@ PART_TITLES = {
     "preparing": "preparing (correlations)",
 }
 STATE_TITLES = {"cold": "first image (cold)", "warm": "later images (warm)"}
-ACCURACY_SOURCES = {"validation": "validation", "training": "the training run's own evaluation (its held-out images)"}
+ACCURACY_SOURCES: dict[AccuracySource, str] = {
+    "validation": "validation",
+    "training": "the training run's own evaluation (its held-out images)",
+    "training_test": "the training run's own evaluation (test images)",
+}
 CSV_COLUMNS = (
     *("file", "model", "relus_kept", "protocol", "layer", "kind", "part", "comparisons", "state"),
     *("upload_bytes", "download_bytes", "rounds", "seconds"),

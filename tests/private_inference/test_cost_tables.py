@@ -22,10 +22,15 @@ from support.cost_examples import (
     results_of,
 )
 
+from formats.checkpoint import Checkpoint
+from formats.measured import Accuracy
 from formats.private_costs import SCHEMA, CostsRecord, LinkRecord
 from helper.errors import UserError
+from models.restore import describe_model
+from private_inference.costs.measurement import known_accuracy
 from private_inference.costs.sentences import link_in_words, ratio_in_words, sentences
 from private_inference.costs.tables import (
+    ACCURACY_SOURCES,
     comparison_table,
     costs_csv,
     layer_table,
@@ -147,6 +152,15 @@ def test_columns_that_nothing_fills_are_left_out_and_gaps_are_dashes():
     assert "CA, NPA: the training run's own evaluation (its held-out images) on 500 images" in text
     text = comparison_table(results_of(measured_of(costs, 1, label="a"), measured_of(costs, 2, accuracy=trained)))
     assert "CA, NPA, AdvA of a: validation on 10,000 images" in text
+
+
+@pytest.mark.parametrize(("select_on", "said"), [("heldout", "held-out"), ("test", "test"), ("last", "test")])
+def test_accuracy_of_a_training_run_says_which_images_it_is_of(network, tmp_path, select_on, said):
+    about = {"args": {"select_on": select_on}, "metrics": Accuracy(images=10, CA={"0": 50.0})}
+    checkpoint = Checkpoint(**describe_model("resnet8", network()), **about)
+    found = known_accuracy(tmp_path / "best.pth", checkpoint, 0, str(tmp_path))
+    assert found.CA == 50
+    assert f"({said} images)" in ACCURACY_SOURCES[found.source].replace("its ", "")
 
 
 def test_the_csv_adds_up_to_the_totals():
