@@ -77,21 +77,32 @@ def run_folder(save_dir: str | Path, stage: int, name: str) -> Path:
 
 
 def short_name(long: str, readable: str) -> str:
-    """`long` where it is short and without colons, else the beginning of `readable` and a digest of `long`."""
+    """`long` where it is short and without colons, else the first words of `readable` and a digest of `long`."""
     if len(long) <= LONGEST and ":" not in long:
         return long
     digest = _digest(long)
-    return f"{readable.replace(':', '-')[: LONGEST - 1 - len(digest)]}_{digest}"
+    return f"{first_words(readable.replace(':', '-'), LONGEST - 1 - len(digest))}_{digest}"
+
+
+def first_words(name: str, longest: int) -> str:
+    """As much of 'one_two_three' as fits, of whole words: half a number would be another one."""
+    if len(name) <= longest:
+        return name
+    return name[: longest + 1].rpartition("_")[0] or name[:longest]
 
 
 def default_folder(parent: Path, long: str, readable: str, *, long_names: bool = False) -> Path:
     """The folder in `parent` of the run that has no name of its own.
 
-    Its name is `long` with `long_names`, and where an earlier run has left a folder of that name; else the short one.
+    Its name is `long` with `long_names`; else that which an earlier run has left there, long or short; else the short
+    one.
     """
     if long_names or (parent / long).is_dir():
         return parent / long
-    return parent / short_name(long, readable)
+    short = parent / short_name(long, readable)
+    if short.name == long:
+        return short
+    return next((folder for folder in sorted(parent.glob(f"*_{_digest(long)}")) if folder.is_dir()), short)
 
 
 def find_by_long_name(path: Path) -> Path:

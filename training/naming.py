@@ -90,7 +90,7 @@ def student_run(
         f"batch{batch_size}" if attacked else None,
         None if density is None else f"density{density:g}",
     )
-    return RunName(long, _join(student, dataset, label))
+    return RunName(long, _join(student, label, dataset))
 
 
 def student_tag(mode: str, *, attacked: bool) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 from support.result_examples import epoch_of, record_of
@@ -39,6 +40,27 @@ def test_a_short_name_has_forty_characters_at_most_and_no_colon(long, readable):
     assert len(name) <= 40
     assert ":" not in name
     assert name != short_name(f"{long}_", readable)
+
+
+@pytest.mark.parametrize(
+    ("readable", "words"),
+    [
+        ("Customresnet20_relu47.104k_cifar10", "Customresnet20_relu47.104k"),
+        ("cheetah_Customresnet20_stage2_TA0.0", "cheetah_Customresnet20_stage2"),
+        ("a" * 31 + "_b", "a" * 31),
+        ("a" * 40, "a" * 31),
+    ],
+)
+def test_a_short_name_is_of_whole_words(readable, words):
+    assert re.fullmatch(f"{words}_[0-9a-f]{{8}}", short_name(LONG, readable))
+
+
+def test_a_run_whose_short_name_was_made_otherwise_is_gone_on_with(tmp_path):
+    digest = default_folder(tmp_path, LONG, READABLE).name.rpartition("_")[2]
+    earlier = tmp_path / f"CustomResNet18_cifar10_relu8_{digest}"
+    for name in (earlier.name, f"{earlier.name}.old1", f".{earlier.name}.lock"):
+        (tmp_path / name).mkdir()
+    assert default_folder(tmp_path, LONG, READABLE) == earlier
 
 
 def test_a_path_through_the_long_name_finds_the_short_one(tmp_path):

@@ -93,7 +93,7 @@ def test_the_searched_mask_meets_its_budget_and_stage2_keeps_it(teacher, stage1,
     student = stage1 / "Customresnet8_best_TA0.0.pth"
     output = run(f"{STAGE2} --path_t {teacher} --path_s_load {student} --epochs 1 --save_dir {tmp_path}")
     folder = run_folder(tmp_path)
-    assert folder.name.startswith("Customresnet8_digits_relu12.345")
+    assert folder.name.startswith("Customresnet8_relu12.345k_")
     before, after = weights(stage1, "*_best_TA0.0.pth"), weights(folder, "*_stage2_best_TA0.0.pth")
     masks = [name for name in before if name.endswith("mask")]
     assert masks

@@ -93,7 +93,7 @@ def test_a_student_s_data_and_budget_come_from_where_it_does(stage1, stage2):
     assert first.identity["budget"].label == "relu9k"
     assert second.identity["budget"] == StudentBudget(label="relu1k", layers=(100,) * 7)
     assert (first.distillation.tag, second.distillation.tag) == ("pgd", "rslad+ce")
-    assert second.run.folder.name.startswith("Customresnet8_digits_relu1k_")
+    assert second.run.folder.name.startswith("Customresnet8_relu1k_digits_")
     long = plan_of(f"{stage2} {ROBUST} --long_names").run.folder.name
     assert long == "S:Customresnet8_T1:resnet8_stage1:rslad+ce_digits_relu1k_augmix_pgd_kdT4.0_2BN_batch128"
 
