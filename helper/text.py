@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
+import textwrap
 from collections.abc import Sequence
+
+NO_BREAK = "\N{NO-BREAK SPACE}"
 
 
 def percent(value: float | None) -> str:
@@ -20,6 +24,14 @@ def count(number: int, what: str) -> str:
     """'1 batch', '2 batches'"""
     plural = "es" if what.endswith("ch") and what != "epoch" else "s"
     return f"{number:,} {what}{plural if number != 1 else ''}"
+
+
+def listed(parts: Sequence[str]) -> str:
+    """Joined by commas, in lines no wider than the terminal that break between parts."""
+    whole = ", ".join(part.replace(" ", NO_BREAK) for part in parts)
+    width = shutil.get_terminal_size().columns
+    lines = textwrap.wrap(whole, width, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
+    return "\n".join(lines).replace(NO_BREAK, " ")
 
 
 def table(rows: Sequence[Sequence[str]]) -> str:

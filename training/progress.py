@@ -9,7 +9,7 @@ from tqdm import tqdm
 
 from helper.processes import Processes
 from helper.run_folder import AVERAGED, RAW
-from helper.text import duration
+from helper.text import duration, listed
 
 
 @dataclass
@@ -61,20 +61,24 @@ ONE_EPOCH = Clock()
 
 
 def summary(record: dict, epochs: int, select_on: str) -> str:
-    """One line for people, from the epoch's record. `select_on`: on which images it was judged."""
-    parts = [f"epoch {record['epoch']}/{epochs}", f"loss {record['loss']:.4f}", f"lr {record['learning_rate']:.4f}"]
-    parts.append("on held-out images" if select_on == "heldout" else "on test images")
+    """For people, from the epoch's record; lines as wide as the terminal, the most telling first.
+
+    `select_on`: on which images it was judged.
+    """
+    parts = [f"epoch {record['epoch']}/{epochs}", f"loss {record['loss']:.4f}"]
     for kind, note in ((RAW, ""), (AVERAGED, ", averaged")):
-        for metric, words in (("TA", "clean"), ("ATA", "under attack")):
-            accuracy = record.get(metric + kind, {})
-            parts += [f"{words} {value:.2f} % (branch {branch}{note})" for branch, value in accuracy.items()]
+        for metric, words in (("ATA", "under attack"), ("TA", "clean")):
+            found = [f"{value:.2f} % (branch {name}{note})" for name, value in record.get(metric + kind, {}).items()]
+            parts += [f"{words} {found[0]}", *found[1:]] if found else []
+    parts.append("on held-out images" if select_on == "heldout" else "on test images")
     if "mask_distance" in record:
         parts.append(f"mask moved {record['mask_distance']:.2f} %")
     if "weights_moved" in record:
         parts.append(f"weights moved {record['weights_moved']:.2f} %")
-    parts += [f"{record['images_per_second']:.0f} images/s", f"{record['seconds']:.0f} s"]
+    parts += [f"lr {record['learning_rate']:.4f}", f"{record['images_per_second']:.0f} images/s"]
+    parts.append(f"{record['seconds']:.0f} s")
     left = record["seconds"] * (epochs - record["epoch"])
-    return ", ".join([*parts, f"about {duration(left)} left"] if left else parts)
+    return listed([*parts, f"about {duration(left)} left"] if left else parts)
 
 
 def say(processes: Processes, text: str) -> None:

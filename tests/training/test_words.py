@@ -13,7 +13,7 @@ from support.runs import STAGE1, STAGE2, TEACHER
 from tqdm import tqdm
 
 from training.epoch import BAR
-from training.progress import Clock, bar_text
+from training.progress import Clock, bar_text, summary
 
 
 def test_the_bar_shows_loss_and_robustness_within_80_columns():
@@ -23,6 +23,17 @@ def test_the_bar_shows_loss_and_robustness_within_80_columns():
     bar = tqdm(total=400, initial=130, bar_format=BAR, ncols=80, file=io.StringIO(), desc="epoch 103/150, 2.5 h left")
     bar.set_postfix_str(text)
     assert "loss 1.2346, under attack 34.5 %" in str(bar)[:80]
+
+
+def test_an_epoch_s_lines_fit_80_columns_and_begin_with_loss_and_robustness(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    accuracy = {"TA": {"0": 88.1, "1": 65.2}, "ATA": {"1": 35.9}, "TA_ema": {"0": 88.4, "1": 66.0}}
+    record = {"epoch": 103, "loss": 1.23456, "learning_rate": 0.05, "images_per_second": 310.4, "seconds": 160.2}
+    first, *more = summary({**record, **accuracy, "mask_distance": 0.52}, 150, "heldout").splitlines()
+    assert first == "epoch 103/150, loss 1.2346, under attack 35.90 % (branch 1),"
+    assert more[0].startswith("  clean 88.10 % (branch 0), 65.20 % (branch 1),")
+    assert " ".join(map(str.strip, more)).endswith("310 images/s, 160 s, about 2.1 h left")
+    assert all(len(line) <= 80 for line in (first, *more))
 
 
 def test_the_time_left_is_that_of_the_whole_run():
@@ -38,7 +49,7 @@ def test_a_run_says_what_it_does_and_the_command_that_goes_on_from_it(tmp_path):
     output = run(f"{TEACHER} {few}")
     assert re.search(r"^teacher: resnet8 on digits; [\d,]+ images to train on", output, re.MULTILINE)
     assert "views clean, aug, adv (PGD-2 at 8/255); all 73,728 ReLUs; 2 epochs of 4 batches of 16 images" in output
-    assert re.search(r"epoch 1/2, .* about \d+ s left", output)
+    assert re.search(r"epoch 1/2, .* about \d+ s left", output, re.DOTALL)
     for template, stage in ((STAGE1, 1), (STAGE2, 2)):
         script, *words = next_command(output)
         assert script == template.split()[0]
