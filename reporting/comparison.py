@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from string import ascii_lowercase
 
 from formats.results import Results
 from reporting.cells import Seeds, Share
 from reporting.comparability import Run, incomparable
-from reporting.figures import accuracy_against_severity, branch_label
+from reporting.figures import accuracy_against_severity, branch_cell
 from reporting.image_figures import shorten
 from reporting.masks import masks_side_by_side, overlap_figure, overlaps
-from reporting.page import Cell, Column, PageFigure, Table, drawing, table
+from reporting.page import Cell, Column, PageFigure, Table, drawing, shorten_middle, table
 from reporting.pareto import Point, pareto_figures
-from reporting.private_costs import PrivateCost, belongs_to, most_common_kind
+from reporting.private_costs import PrivateCost, belongs_to, most_common_kind, names_of
 from reporting.seeds import by_configuration
 from reporting.tables import METRICS
 
@@ -37,10 +36,11 @@ GLOSSARY = (
 
 @dataclass(frozen=True)
 class Comparison:
-    """All that is said of the runs together. `lead`: the figure that the page begins with."""
+    """All that is said of the runs together. `lead`: the figures that the page begins with, `legend` what they mean."""
 
     warnings: list[str]
     lead: list[PageFigure]
+    legend: str
     overview: Table | None
     tables: list[Table]
     figures: list[PageFigure]
@@ -49,37 +49,35 @@ class Comparison:
 
 def comparison(runs: Sequence[Run], costs: Sequence[PrivateCost] = ()) -> Comparison:
     said = [f"Run {run.number}: {sentence}" for run in runs for sentence in run.results.warnings]
-    lead = pareto_drawings(runs, costs)
+    lead, legend = pareto_drawings(runs, costs)
     return Comparison(
         warnings=[*incomparable(runs), *said],
         lead=[*lead, *(severity_figures(runs) if len(runs) > 1 else [])],
+        legend=legend,
         overview=overview_table(runs) if runs else None,
-        tables=[found for found in (seeds_table(runs), private_table(costs), branch_table(runs)) if found],
+        tables=[found for found in (seeds_table(runs), private_table(runs, costs), branch_table(runs)) if found],
         figures=mask_figures(runs),
         glossary=glossary(runs),
     )
 
 
-def pareto_drawings(runs: Sequence[Run], costs: Sequence[PrivateCost]) -> list[PageFigure]:
-    """Accuracy against ReLUs, and against seconds where anybody has some."""
+def pareto_drawings(runs: Sequence[Run], costs: Sequence[PrivateCost]) -> tuple[list[PageFigure], str]:
+    """Accuracy against ReLUs, and against seconds where anybody has some; and what is seen in both."""
     points, kind = points_of(runs, costs)
     if not kind and len(points) < 2:
-        return []
+        return [], ""
     one = len({run.results.dataset for run in runs}) == 1
-    said = "with an oracle; bars: 95 % intervals, of several seeds one standard deviation"
-    said += (
-        "; letters: evaluations that are not here, through the branch that ran"
-        if any(point.mark.isalpha() for point in points)
-        else ""
-    )
-    said += "; lines join what no other network beats" if one else ""
-    title = f"Private inference, {', '.join(kind)} (s)" if kind else ""
-    figures = pareto_figures(points, *([title] if kind else []), front=one)
-    against = ("ReLUs kept", "the seconds of private inference of an image")
-    return [
-        drawing(figure, f"pareto-{number}", f"Accuracy against {what}" + (f", {said}" if number == 0 else ""))
-        for number, (figure, what) in enumerate(zip(figures, against, strict=False))
+    said = ["Accuracy is with an oracle; bars are 95 % intervals, of several seeds one standard deviation."]
+    if any(point.mark.isalpha() for point in points):
+        said.append("Letters: networks whose evaluations are not here, through the branch that ran.")
+    if one:
+        said.append("Lines join what no other network beats.")
+    captions = ("Accuracy against ReLUs kept", f"Accuracy against seconds: {', '.join(kind or ())}")
+    figures = [
+        drawing(figure, f"pareto-{number}", caption)
+        for number, (figure, caption) in enumerate(zip(pareto_figures(points, front=one), captions, strict=False))
     ]
+    return figures, " ".join(said)
 
 
 def points_of(runs: Sequence[Run], costs: Sequence[PrivateCost]) -> tuple[list[Point], tuple[str, str, str] | None]:
@@ -107,10 +105,12 @@ def points_of(runs: Sequence[Run], costs: Sequence[PrivateCost]) -> tuple[list[P
             )
         )
     alone = [cost for key, cost in chosen.items() if key not in known and cost.accuracy]
+    names = names_of(costs)
     for cost, letter in zip(alone, ascii_lowercase, strict=False):
         accuracy = {name: share.value for name, share in cost.accuracy.items()}
         spread = {name: share.uncertainty for name, share in cost.accuracy.items()}
-        points.append(Point(cost.label, cost.relus, accuracy, cost.seconds, spread, letter))
+        label = f"{shorten_middle(names[cost.file], 28)}, {cost.relus:,} ReLUs"
+        points.append(Point(label, cost.relus, accuracy, cost.seconds, spread, letter))
     return points, kind
 
 
@@ -211,9 +211,15 @@ def seeds_table(runs: Sequence[Run]) -> Table | None:
     return table("Seeds: mean and standard deviation, with an oracle", columns, rows, narrow=True)
 
 
-def private_table(costs: Sequence[PrivateCost]) -> Table | None:
+def private_table(runs: Sequence[Run], costs: Sequence[PrivateCost]) -> Table | None:
+    """A network goes by the run on this page that is of its file, else by a name of its own."""
     if not costs:
         return None
+    names = names_of(costs)
+
+    def named(cost: PrivateCost) -> Cell:
+        return next((run.label for run in runs if belongs_to(cost, run.results)), names[cost.file])
+
     columns = [Column("Network", numeric=False), Column("ReLUs"), Column("Protocol", numeric=False)]
     columns += [Column("Link", numeric=False), Column("How", numeric=False), Column("s", "An image", 2)]
     columns += [Column("MB", "An image", 1), Column("rounds", "An image", 0), Column("Branch")]
@@ -223,7 +229,7 @@ def private_table(costs: Sequence[PrivateCost]) -> Table | None:
     ]
     rows = [
         [
-            *(Path(cost.file).stem, cost.relus, cost.protocol, cost.link, cost.how),
+            *(named(cost), cost.relus, cost.protocol, cost.link, cost.how),
             *(cost.seconds, cost.bytes / 1e6, cost.rounds, cost.branch),
             *(cost.accuracy.get(metric) for metric in METRICS),
             cost.measured_on,
@@ -240,7 +246,7 @@ def branch_table(runs: Sequence[Run]) -> Table | None:
     columns = [Column("Run", numeric=False), Column("Branch", numeric=False)]
     columns += [Column(f"{title} %", digits=1) for title in metrics.values()]
     rows = [
-        [run.label, branch_label(run.results, branch), *(share_of(run.results, name, branch) for name in metrics)]
+        [run.label, branch_cell(run.results, branch), *(share_of(run.results, name, branch) for name in metrics)]
         for run in runs
         for branch in sorted(run.results.accuracy.CA, key=int)
     ]
@@ -251,7 +257,7 @@ def severity_figures(runs: Sequence[Run]) -> list[PageFigure]:
     if not any(run.results.accuracy.corruptions for run in runs):
         return []
     lines = [f"{run.number}  {run.short}" for run in runs]
-    caption = "Mean accuracy by severity of the corruption, through the branch of the clean images"
+    caption = "Mean accuracy by severity of the corruption, clean branch"
     return [drawing(accuracy_against_severity([run.results for run in runs], lines), "severity", caption)]
 
 

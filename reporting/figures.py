@@ -93,6 +93,11 @@ def branch_label(results: Results, branch: int | str) -> str:
     return f"branch {branch}{purpose if results.branches > 1 else ''}"
 
 
+def branch_cell(results: Results, branch: int | str) -> str:
+    """The same in a column of branches."""
+    return branch_label(results, branch).removeprefix("branch ")
+
+
 @styled
 def corruption_heatmap(results: Results, branch: int | str) -> Figure:
     """Accuracy in % for every corruption and severity through `branch`, with the means of rows and columns."""

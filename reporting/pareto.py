@@ -59,12 +59,12 @@ def pareto_figure(points: Sequence[Point], seconds_label: str = SECONDS, *, fron
 
 
 @styled
-def pareto_figures(points: Sequence[Point], seconds_label: str = SECONDS, *, front: bool = True) -> list[Figure]:
+def pareto_figures(points: Sequence[Point], *, front: bool = True) -> list[Figure]:
     """The same as a figure a panel, each of the networks that it has a place for: they stand side by side on a wide
     page, and one below the other on a narrow one.
     """
     figures = []
-    for title, costs in _costs(points, seconds_label).items():
+    for title, costs in _costs(points, SECONDS).items():
         places = [number for number, cost in enumerate(costs) if math.isfinite(cost)]
         figures.append(_panels([points[at] for at in places], {title: [costs[at] for at in places]}, front))
     return figures

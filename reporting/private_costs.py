@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from formats.private_costs import AccuracySource, Estimates, KnownNetwork, PrivateCosts
 from formats.results import Results
@@ -29,7 +30,6 @@ class PrivateCost:
     `accuracy`: in the clear, through that branch, `measured_on` so many images.
     """
 
-    label: str
     file: str
     sha256: str | None
     branch: int
@@ -78,7 +78,6 @@ def _cost(
             fewer = known.attacked_images if metric == "AdvA" else None
             shares[metric] = Share(value, fewer or known.images)
     return PrivateCost(
-        label=f"{record.model}, {record.relus.kept:,} ReLUs",
         file=record.file or "",
         sha256=record.sha256,
         branch=record.branch,
@@ -92,6 +91,21 @@ def _cost(
         rounds=rounds,
         seconds=seconds,
     )
+
+
+def names_of(costs: Sequence[PrivateCost]) -> dict[str, str]:
+    """{file: name}: the file's own name, where others share that its folder's, where that is shared too both."""
+    paths = {cost.file: Path(cost.file) for cost in costs}
+    ways: tuple[Callable[[Path], str], ...] = (
+        lambda path: path.stem,
+        lambda path: path.parent.name,
+        lambda path: f"{path.parent.name}/{path.stem}",
+    )
+    counts = [Counter(map(way, paths.values())) for way in ways]
+    return {
+        file: next((way(path) for way, count in zip(ways, counts, strict=True) if count[way(path)] == 1), file)
+        for file, path in paths.items()
+    }
 
 
 def most_common_kind(costs: Sequence[PrivateCost]) -> tuple[str, str, str] | None:

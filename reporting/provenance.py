@@ -9,6 +9,7 @@ from typing import Any
 from formats.results import Results, TrainingStage
 from reporting.comparability import Run
 
+SELECTED = {"heldout": "best epoch on held-out images", "test": "best epoch on test images", "last": "last epoch"}
 STAGES = {0: "teacher", 1: "stage 1, mask search", 2: "stage 2, fine-tuning"}
 
 
@@ -63,7 +64,7 @@ def recipe_in_words(options: Mapping) -> list[str]:
         f"batches of {value('batch_size')}" if value("batch_size") else None,
         f"rate {value('learning_rate'):g}, {value('lr_schedule')}" if value("learning_rate") else None,
         f"averaged weights ({value('ema')})" if value("ema") else None,
-        f"epoch selected on {value('select_on')}" if value("select_on") else None,
+        SELECTED.get(value("select_on")),
         f"seed {value('seed')}" if value("seed") is not None else None,
     ]
     return [part for part in parts if part]

@@ -14,6 +14,7 @@ from reporting.cells import Share, most_uncertain
 from reporting.comparability import Run, attack_in_words, baseline_in_words, made_in_words
 from reporting.figures import (
     accuracy_against_severity,
+    branch_cell,
     branch_label,
     corruption_groups,
     corruption_label,
@@ -146,5 +147,5 @@ def checkpoint_table(results: Results) -> Table:
         for branch, clean in accuracy.CA.items():
             attacked = accuracy.of("AdvA").get(branch)
             shares = [value if value is None else Share(value, accuracy.images) for value in (clean, attacked)]
-            rows.append([entry.file.rpartition("/")[2], entry.epoch, branch_label(results, branch), *shares])
+            rows.append([entry.file.rpartition("/")[2], entry.epoch, branch_cell(results, branch), *shares])
     return table("Selected checkpoints", columns, rows, narrow=True)

@@ -14,7 +14,7 @@ from helper.run_folder import AVERAGED, RAW
 from reporting.figure_style import INK, PAGE, SERIES, styled
 
 VIEW_NAMES = {"clean": "clean", "aug": "AugMix", "adv": "adversarial"}
-# A view has its colour in every panel, a lighter one with averaged weights; a kind of term has its dashes.
+# A view has its colour in every panel, lighter and thinner with averaged weights; a kind of term has its dashes.
 VIEW_COLOURS = {"clean": SERIES[0], "aug": SERIES[2], "adv": SERIES[1]}
 AVERAGED_COLOURS = {"clean": SERIES[5], "adv": SERIES[4]}
 TERMS = {"ce": ("cross-entropy", "-"), "kl": ("KL", "--"), "at": ("attention", ":")}
@@ -103,7 +103,7 @@ def branch_curves(records: Sequence[Epoch], key: str, words: str, note: str, col
     return {
         f"{words}, branch {branch}{note}": (
             value_of(key, branch),
-            {"color": colour, "linestyle": DASHES[int(branch) % len(DASHES)]},
+            {"color": colour, "linestyle": DASHES[int(branch) % len(DASHES)], "linewidth": 0.8 if note else 1.3},
         )
         for branch in branches
     }

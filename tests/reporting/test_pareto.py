@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from reporting.pareto import Point, pareto_figure, pareto_front
+from reporting.pareto import Point, pareto_figure, pareto_figures, pareto_front
 
 POINTS = [
     Point("all", 1000, {"CA": 90.0, "AdvA": 50.0}, seconds=9.0),
@@ -26,6 +26,15 @@ def test_a_panel_for_each_cost_with_the_points_that_have_it():
     assert [list(line.get_xdata()) for line in seconds.lines if line.get_label() == "CA"] == [[9.0, 4.0]]
     fronts = [line.get_xydata().tolist() for line in relus.lines if line.get_label().startswith("_")]
     assert fronts == [[[500, 88], [1000, 90]]]  # of AdvA one network is best at any cost, so there is no line
+
+
+def test_a_figure_for_each_cost_whose_words_are_not_cut_off():
+    figures = pareto_figures(POINTS)
+    assert [figure.axes[0].get_xlabel() for figure in figures] == ["ReLUs kept", "Private inference of an image (s)"]
+    for figure in figures:
+        figure.draw_without_rendering()
+        label = figure.axes[0].xaxis.label.get_window_extent()
+        assert 0 <= label.x0 < label.x1 <= figure.bbox.width
 
 
 def test_without_seconds_there_is_one_panel():

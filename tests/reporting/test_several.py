@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from reporting.cells import Seeds, Share, half_width
 from reporting.comparability import Run
 from reporting.comparison import points_of
 from reporting.page import shorten_middle
-from reporting.private_costs import estimated_costs, measured_costs, most_common_kind
+from reporting.private_costs import estimated_costs, measured_costs, most_common_kind, names_of
 from reporting.results import read_results
 from reporting.seeds import by_configuration
 
@@ -129,11 +130,20 @@ def test_a_page_of_private_costs_alone_and_beside_the_run_of_the_same_weights(tm
     assert [cell[2] for cell in row[-3:]] == ["80 ±8", "40 ±9", "100 evaluated"]
     run = write_run(tmp_path / "run", checkpoint="student.pth", checkpoint_sha256="ab" * 32)
     together = build(tmp_path / "report.html", run, tmp_path / "estimate")
-    assert "against the seconds of private inference of an image" in together
+    assert "Accuracy against seconds: cheetah, wan, estimated" in together
+    name, *_ = Page(together).tables[1][-1]
+    assert name[2] == "1run"  # its number, and its name
     points, kind = points_of(
         [Run(1, "run", run, read_results(run), [])], list(estimated_costs(Estimates.model_validate(ESTIMATE)))
     )
     assert ([point.seconds for point in points], kind) == ([12.5], ("cheetah", "wan", "estimated"))
+
+
+def test_networks_whose_files_have_one_name_go_by_their_folders():
+    files = ("a/best.pth", "b/best.pth", "zoo/one.pth", "zoo/two.pth", "c/best.pth", "c/last.pth")
+    (cost,) = estimated_costs(Estimates.model_validate(ESTIMATE))
+    costs = [replace(cost, file=file) for file in files]
+    assert list(names_of(costs).values()) == ["a", "b", "one", "two", "c/best", "last"]
 
 
 def test_masks_of_several_runs_are_held_against_each_other(tmp_path):
@@ -161,11 +171,13 @@ def test_a_long_name_is_short_in_tables_and_whole_when_pointed_at(tmp_path):
 def test_where_figures_come_from_is_told_in_words(tmp_path):
     recipe = trained(3, robust_train_mode="rslad+ce", attack_mode="pgd", eps=8 / 255, use2BN=True, relu_budget=1000)
     recipe[0] |= {"stage": 1, "hours": 0.5}
+    recipe[0]["options"]["select_on"] = "heldout"
     run = write_run(tmp_path / "run", training=recipe, versions={"python": "3.11", "rlnet": "0123456789ab"})
     text = Page(build(tmp_path / "report.html", run)).text
     for words in (
         "stage 1, mask search",
-        "epoch 3 of 3, 30 min, mode rslad+ce, pgd at 8/255, 2 branches, budget 1000, seed 3",
+        "epoch 3 of 3, 30 min, mode rslad+ce, pgd at 8/255, 2 branches, budget 1000, "
+        "best epoch on held-out images, seed 3",
         "this project at 0123456789ab, python 3.11",
     ):
         assert words in text
