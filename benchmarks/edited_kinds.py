@@ -22,6 +22,7 @@ import torch
 from benchmarks.edits import Edit
 from helper.checkpoint import read_file
 from helper.files import read_text
+from masks.search import searches
 from models.layers import relu_sites
 from models.restore import load_model
 from private_inference.program.npz_file import load_program
@@ -30,7 +31,6 @@ RATES = "--batch_size 16 --limit_val_batches 1 --num_workers 0 --device cpu --se
 TRAINING = f"--dataset digits {RATES} --limit_train_batches 2 --steps 1 --amp none --epochs 2"
 TEACHER = f"train_teacher.py --model resnet8 {TRAINING} --augment_mode augmix --attack_mode pgd --use2BN --run_name t"
 STAGE1 = f"train_student_stage1_multigpu.py --path_t HERE/teacher.pth {TRAINING} --run_name s"
-SEARCH = f"{STAGE1} --relu_budget 9% --mask_search snl"
 JUDGE = f"validate_common_corruptions.py --path HERE/teacher.pth {RATES} --no_figures --severities 1 --corruptions"
 FOG = f"{JUDGE} fog --corruption_dir HERE --save_dir OUT --attack_mode none"
 TWO = "WORLD_SIZE=2,RANK="
@@ -133,12 +133,17 @@ def run_state(folder: Path) -> Example:
     return half_way(found, "resnet8_last.pth", f"{TEACHER} --save_dir OUT --resume FILE")
 
 
-def search_state(folder: Path) -> Example:
-    found = with_teacher(folder, "search")
-    make(f"{SEARCH} --save_dir HERE", found)
-    (last,) = found.rglob("*_last.pth")
-    shutil.copy(last, found / "last.pth")
-    return half_way(found, "last.pth", f"{SEARCH} --save_dir OUT --resume FILE")
+def of_search(name: str) -> Callable[[Path], Example]:
+    search = f"{STAGE1} --relu_budget 9% --mask_search {name}"
+
+    def example(folder: Path) -> Example:
+        found = with_teacher(folder, name)
+        make(f"{search} --save_dir HERE", found)
+        (last,) = found.rglob("*_last.pth")
+        shutil.copy(last, found / "last.pth")
+        return half_way(found, "last.pth", f"{search} --save_dir OUT --resume FILE")
+
+    return example
 
 
 def half_way(folder: Path, file: str, use: str) -> Example:
@@ -146,6 +151,8 @@ def half_way(folder: Path, file: str, use: str) -> Example:
     state = read_file(folder / file)
     assert isinstance(state, dict)
     state |= {"epoch": 1, "progress": {**state["progress"], "epoch": 1, "step": 0}}
+    if state.get("search"):  # not over yet
+        state["progress"]["masks_frozen"], state["search"]["epoch"] = False, 1
     torch.save(state, folder / file)
     return Example(folder, file, use)
 
@@ -231,7 +238,7 @@ KINDS: dict[str, Callable[[Path], Example]] = {
     "checkpoint": checkpoint,
     "judged": judged_checkpoint,
     "state": run_state,
-    "search": search_state,
+    **{name: of_search(name) for name in searches()},
     "budget": budget,
     "results": of_run("results", "results.json"),
     "log": of_run("log", "log.jsonl"),

@@ -46,6 +46,7 @@ def scalar(value: Any) -> Any:
 
 Tensor = Annotated[Any, AfterValidator(tensor)]
 Tensors = dict[Text, Tensor]
+Scalar = Annotated[Any, AfterValidator(scalar)]
 Branches = Annotated[
     tuple[Annotated[int, Field(ge=0, lt=MOST_BRANCHES)], ...], Field(min_length=1, max_length=MOST_BRANCHES), Lax
 ]
@@ -184,7 +185,7 @@ class ProgressRecord(Record):
 class Group(Record):
     """Settings of an optimizer; all but the rate are those of the options."""
 
-    lr: Annotated[Any, AfterValidator(scalar)]
+    lr: Scalar
 
 
 class OptimizerRecord(Record):
@@ -206,6 +207,13 @@ class AverageRecord(Record):
     network: Tensors
 
 
+class SearchRecord(Record):
+    """Where a mask search stands; each has more of its own, see its file in masks/."""
+
+    epoch: Count
+    calm_epochs: Count
+
+
 class PruningState(Checkpoint):
     """pruning_last.pth: what compute_sensitivity.py --method prune goes on from, with `settings` as they were."""
 
@@ -224,7 +232,7 @@ class RunState(Checkpoint):
     progress: ProgressRecord
     optimizer: OptimizerRecord
     meter: Tensors
-    search: dict[Text, Any] | None = None
+    search: dict[Text, Any] | None = None  # what the search's own record takes
     average: AverageRecord | None = None
 
     @model_validator(mode="after")

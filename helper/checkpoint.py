@@ -15,9 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import ValidationError
 from torch import Tensor
 
 from formats.checkpoint import FORMAT, VERSION, Checkpoint, OptimizerRecord, PruningState, RunState
+from formats.record import what_is_wrong
 from helper.errors import UserError, checked
 from helper.files import Kind, check_unpacked, replace_file
 from helper.zoo import local_file
@@ -120,7 +122,7 @@ def fits_this_run(path: str | Path) -> Iterator[None]:
     try:
         yield
     except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
-        said = " ".join(str(error).split())[:200]
+        said = what_is_wrong(error) if isinstance(error, ValidationError) else " ".join(str(error).split())[:200]
         raise UserError(f"{path}: its state of the run is damaged, or of another run ({said})") from error
 
 

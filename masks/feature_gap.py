@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from formats.checkpoint import SearchRecord, Tensors
 from helper.errors import UserError
 from helper.precision import at_least_float32
 from helper.processes import sum_over_processes
@@ -21,6 +22,12 @@ from models.layers import relu_sites
 COMPARED_VIEW = {"feat_diff_nat": "clean", "feat_diff_adv": "adv"}
 
 
+class FeatureGapRecord(SearchRecord):
+    """`sums`: of an epoch so far, over all processes, by site."""
+
+    sums: Tensors
+
+
 class FeatureGapSearch(MaskSearch):
     """Adds up |teacher - student| at every position over an epoch, trained under fixed masks; keeps the largest sums.
 
@@ -30,6 +37,8 @@ class FeatureGapSearch(MaskSearch):
     position that has its ReLU is thereby close to the teacher, gives its ReLU up at the end of the epoch, and gets it
     back after the next: the masks swing between two states.
     """
+
+    record = FeatureGapRecord
 
     def __init__(
         self,
@@ -73,10 +82,10 @@ class FeatureGapSearch(MaskSearch):
     def state_dict(self) -> dict[str, object]:
         return {**super().state_dict(), "sums": self.scores()}
 
-    def load_state_dict(self, state: Mapping[str, Any], is_main: bool) -> None:
-        super().load_state_dict(state, is_main)
+    def restore(self, stored: FeatureGapRecord, is_main: bool) -> None:
+        super().restore(stored, is_main)
         for name, total in self.sums.items():
-            total.copy_(state["sums"][name]) if is_main else total.zero_()
+            total.copy_(stored.sums[name]) if is_main else total.zero_()
 
 
 class FeatureGap(SearchEntry):

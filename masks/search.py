@@ -16,6 +16,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from formats.checkpoint import SearchRecord
 from helper.registry import discover
 from masks.counting import hamming_distance, masks_of
 from masks.selection import MaskChooser
@@ -64,12 +65,13 @@ class Moved:
 class MaskSearch:
     """Scores every position (or channel, or layer) of `student`'s ReLUs while it trains, and sets its masks by them.
 
-    A subclass gives `scores`, and overrides what else it needs. `views`: those whose teacher maps it asks for.
-    While it searches, it may put soft gates into the student (`MaskedReLU.gate`); the masks below are then what
-    the gates would harden to.
+    A subclass gives `scores`, and overrides what else it needs. `views`: those whose teacher maps it asks for;
+    `record`: what its `state_dict` is in a file. While it searches, it may put soft gates into the student
+    (`MaskedReLU.gate`); the masks below are then what the gates would harden to.
     """
 
     views: tuple[str, ...] = ()
+    record: type[SearchRecord] = SearchRecord
 
     def __init__(self, student: nn.Module, chooser: MaskChooser, course: Course):
         self.student, self.chooser, self.course = student, chooser, course
@@ -115,9 +117,13 @@ class MaskSearch:
         """Over all processes. Every process must ask."""
         return {"epoch": self.epoch, "calm_epochs": self.calm_epochs}
 
-    def load_state_dict(self, state: Mapping[str, Any], is_main: bool) -> None:
-        """Go on from `state`; of what it summed over all processes the main one takes all, and the others nothing."""
-        self.epoch, self.calm_epochs = state["epoch"], state["calm_epochs"]
+    def load_state_dict(self, state: Mapping[str, object], is_main: bool) -> None:
+        """Go on from what `state_dict` gave. Raises ValueError for what is no `record` of this search."""
+        self.restore(self.record.model_validate(dict(state)), is_main)
+
+    def restore(self, stored: Any, is_main: bool) -> None:
+        """Go on from a `record`; of its sums over all processes the main one takes all, and the others nothing."""
+        self.epoch, self.calm_epochs = stored.epoch, stored.calm_epochs
 
 
 class SearchEntry:

@@ -11,7 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from formats.checkpoint import OptimizerRecord
+from formats.checkpoint import OptimizerRecord, Scalar, SearchRecord, Tensors
+from formats.record import Amount
 from helper.checkpoint import load_optimizer
 from helper.command_line import number
 from helper.processes import average_over_processes
@@ -46,12 +47,23 @@ def soft_relu(alpha: Tensor, x: Tensor, training: bool) -> Tensor:
     return _SoftReLU.apply(x, alpha if training else alpha.detach())
 
 
+class SNLRecord(SearchRecord):
+    """`alphas`: the gates by site; `fewest`: ReLUs that were left after any epoch."""
+
+    alphas: Tensors
+    adam: OptimizerRecord
+    mu: Scalar
+    fewest: Amount
+
+
 class SNLSearch(MaskSearch):
     """Trains a gate alpha for every unit, from 1 on, by Adam at `rate`, under a penalty mu * sum |alpha| from `mu` on.
 
     The penalty grows whenever an epoch leaves no fewer ReLUs with alpha above 0.01 than there were before. It settles
     when no more than the budget are left, or its epochs are over; the largest gates are kept, exactly the budget.
     """
+
+    record = SNLRecord
 
     def __init__(self, student: nn.Module, chooser: MaskChooser, course: Course, *, mu: float, rate: float):
         super().__init__(student, chooser, course)
@@ -116,13 +128,13 @@ class SNLSearch(MaskSearch):
         return {**super().state_dict(), **own}
 
     @torch.no_grad()
-    def load_state_dict(self, state: Mapping[str, Any], is_main: bool) -> None:
-        super().load_state_dict(state, is_main)
+    def restore(self, stored: SNLRecord, is_main: bool) -> None:
+        super().restore(stored, is_main)
         for name, alpha in self.alphas.items():
-            alpha.copy_(state["alphas"][name])
-        load_optimizer(self.optimizer, OptimizerRecord.model_validate(state["adam"]))
-        self.mu.copy_(state["mu"])
-        self.fewest = float(state["fewest"])
+            alpha.copy_(stored.alphas[name])
+        load_optimizer(self.optimizer, stored.adam)
+        self.mu.fill_(stored.mu)
+        self.fewest = stored.fewest
 
 
 class SNL(SearchEntry):

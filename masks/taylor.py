@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from formats.checkpoint import SearchRecord, Tensors
+from formats.record import Count, Text
 from helper.command_line import positive
 from helper.processes import average_over_processes
 from masks.search import Course, MaskSearch, Moved, SearchEntry, SearchStep
@@ -22,6 +24,14 @@ CURVATURE_DECAY, DECAY = 0.99, 0.95
 WARM_UP, FALLING = 5, 0.6
 
 
+class TaylorRecord(SearchRecord):
+    """`averages`: by site and kind; `steps`: done of this epoch."""
+
+    averages: dict[Text, Tensors]
+    steps: Count
+    steps_per_epoch: Count
+
+
 class TaylorSearch(MaskSearch):
     """Scores a position by v = mean |g x| P(x < 0) + mean(x^2) F / 2, times a weight of its layer.
 
@@ -30,6 +40,8 @@ class TaylorSearch(MaskSearch):
     itself, so that several processes can add theirs up. The weight is minmax(I_l) + 0.1 with I_l = |g|_2 sqrt(mean F +
     1e-8) (1 + 0.2 l / (L - 1)); within a layer it changes nothing. Masks are set anew every `every` steps.
     """
+
+    record = TaylorRecord
 
     def __init__(self, student: nn.Module, chooser: MaskChooser, course: Course, *, every: int):
         super().__init__(student, chooser, course)
@@ -119,12 +131,12 @@ class TaylorSearch(MaskSearch):
         own = {"averages": self._averages(), "steps": self.steps, "steps_per_epoch": self.steps_per_epoch}
         return {**super().state_dict(), **own}
 
-    def load_state_dict(self, state: Mapping[str, Any], is_main: bool) -> None:
-        super().load_state_dict(state, is_main)
-        self.steps, self.steps_per_epoch = state["steps"], state["steps_per_epoch"]
+    def restore(self, stored: TaylorRecord, is_main: bool) -> None:
+        super().restore(stored, is_main)
+        self.steps, self.steps_per_epoch = stored.steps, stored.steps_per_epoch
         for name, of in self.averages.items():
             for kind, average in of.items():
-                average.copy_(state["averages"][name][kind])
+                average.copy_(stored.averages[name][kind])
 
 
 class Taylor(SearchEntry):

@@ -66,6 +66,19 @@ def test_every_search_meets_every_budget(name, granularity, searched, network):
             assert not any((mask & ~within[site]).any() for site, mask in masks_of(student).items())
 
 
+@pytest.mark.parametrize("name", OWN)
+@pytest.mark.parametrize("odd", [None, "x", [5], {"a": 1}])
+def test_a_search_goes_on_from_its_own_record_alone(name, odd, network):
+    search = searches()[name].search(network(), MaskChooser([5, 5, 5, 5, 5, 5, 5]), Course(1), **OWN[name])
+    state = search.state_dict()
+    search.load_state_dict(state, is_main=True)
+    for field in state:
+        others = {key: value for key, value in state.items() if key != field}
+        for damaged in (others, {**others, field: odd}):
+            with pytest.raises((ValueError, LookupError)):
+                search.load_state_dict(damaged, is_main=True)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("search", ["snl", "taylor"])
 @pytest.mark.parametrize("granularity", ["position", "channel"])
