@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from helper.script import run_script
+from helper.script import StopSignal, run_script
 
 import os
 import runpy
@@ -94,7 +94,7 @@ def words_of(use: str, file: Path) -> list[str]:
     return words
 
 
-def make(command: str, folder: Path) -> None:
+def make(command: str | Callable[[Path], object], folder: Path) -> None:
     """Run a command that must end well; HERE is the folder."""
     said = folder.parent / "said.txt"
     if run_to_the_end(command, folder / "file", said, 600).status:
@@ -130,31 +130,32 @@ def judged_checkpoint(folder: Path) -> Example:
 def run_state(folder: Path) -> Example:
     found = folder / "state"
     shutil.copytree(teacher(folder), found)
-    return half_way(found, "resnet8_last.pth", f"{TEACHER} --save_dir OUT --resume FILE")
+    state = read_file(found / "resnet8_last.pth")
+    assert isinstance(state, dict)  # as after its first epoch
+    state |= {"epoch": 1, "progress": {**state["progress"], "epoch": 1, "step": 0}}
+    torch.save(state, found / "resnet8_last.pth")
+    return Example(found, "resnet8_last.pth", f"{TEACHER} --save_dir OUT --resume FILE")
 
 
 def of_search(name: str) -> Callable[[Path], Example]:
-    search = f"{STAGE1} --relu_budget 9% --mask_search {name}"
+    """In its first epoch, after a step: a finished run keeps no search."""
+    search = f"{STAGE1} --relu_budget 9% --mask_search {name} --save_dir"
 
     def example(folder: Path) -> Example:
         found = with_teacher(folder, name)
-        make(f"{search} --save_dir HERE", found)
+        make(partial(first_step, f"{search} HERE"), found)
         (last,) = found.rglob("*_last.pth")
         shutil.copy(last, found / "last.pth")
-        return half_way(found, "last.pth", f"{search} --save_dir OUT --resume FILE")
+        return Example(found, "last.pth", f"{search} OUT --resume FILE")
 
     return example
 
 
-def half_way(folder: Path, file: str, use: str) -> Example:
-    """A finished run's state, as after its first epoch."""
-    state = read_file(folder / file)
-    assert isinstance(state, dict)
-    state |= {"epoch": 1, "progress": {**state["progress"], "epoch": 1, "step": 0}}
-    if state.get("search"):  # not over yet
-        state["progress"]["masks_frozen"], state["search"]["epoch"] = False, 1
-    torch.save(state, folder / file)
-    return Example(folder, file, use)
+def first_step(command: str, file: Path) -> None:
+    """Of a training run, which is then told to stop."""
+    StopSignal.requested = lambda self: True  # type: ignore[method-assign]
+    sys.argv = words_of(command, file)
+    runpy.run_path(sys.argv[0], run_name="__main__")
 
 
 def budget(folder: Path) -> Example:
