@@ -64,6 +64,7 @@ TRIED = 256  # test images that the bounds of comparisons are checked on
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = command_line.Parser(__doc__)
+    parser.first = ("path", "images", "protocol", "network", "emulate", "estimate_only", "run_name")
     add_options(parser)
     args = parser.parse_args(argv)
     check_options(args)

@@ -241,8 +241,8 @@ def add_run_options(parser: Parser, *, evaluates: bool = False) -> None:
     group.add_argument(
         "--long_names",
         action="store_true",
-        help="build it in full, as published: S:CustomResNet18_T1:ResNet18_cifar10_... A run that has such a name is "
-        "found by either",
+        help="build the default name in full, as published: S:CustomResNet18_T1:ResNet18_cifar10_... A run that has "
+        "such a name is found by either",
     )
     group.add_argument(
         "--resume",
