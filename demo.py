@@ -29,6 +29,7 @@ from reporting.next_steps import command
 from reporting.results import read_results
 from reporting.tables import METRICS
 
+INTERRUPTED = 130
 ROBUST = "--augment_mode augmix --attack_mode pgd --use2BN"
 # Short one-cycle runs for the 1,442 digits; every other data set gets the scripts' own schedule. In float32 on any
 # machine, for the figures are in the README.
@@ -55,9 +56,13 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 def run(script: str, *arguments: str) -> None:
     words = [script, *(word for argument in arguments for word in shlex.split(argument))]
     print(f"\n$ {command(*words)}", flush=True)
-    ended = subprocess.run([sys.executable, str(Path(__file__).with_name(script)), *words[1:]], check=False)
-    if ended.returncode:
-        sys.exit(ended.returncode)
+    child = subprocess.Popen([sys.executable, str(Path(__file__).with_name(script)), *words[1:]])
+    try:
+        status = child.wait()
+    except KeyboardInterrupt:  # a terminal sends it to the child too, which says so and saves what it has
+        status = child.wait() or INTERRUPTED
+    if status:
+        sys.exit(status)
 
 
 def main(args: argparse.Namespace) -> None:

@@ -55,7 +55,7 @@ class Runner:
                 continue
         done = child.returncode == 0 and step.marker.exists()
         self.ledger.add(step, perf_counter() - started, done=done)
-        if child.returncode and not asked:
+        if child.returncode and not self.stopping:  # a terminal's Ctrl-C may have ended it before we asked
             raise UserError(f"step {step.name} ended with status {child.returncode}; the same command goes on there")
         if not done:
             self.stopping = True

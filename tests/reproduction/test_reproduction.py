@@ -192,6 +192,13 @@ def test_a_failure_is_an_error_and_a_deadline_is_not(tmp_path, own_signals):
     assert not ledger.is_done(make_step(tmp_path, ""))
 
 
+def test_a_terminal_that_ends_the_step_too_stops_the_rest(tmp_path, own_signals):
+    runner = Runner(Ledger(tmp_path / "steps.json"), None, threads=None)
+    told = "import os, signal; os.kill(os.getppid(), signal.SIGINT); raise SystemExit(130)"
+    assert not runner.run(make_step(tmp_path, told))
+    assert runner.stopping
+
+
 def test_children_run_on_as_many_threads_as_asked_for(tmp_path, own_signals):
     code = "import os; open(r'{marker}', 'w').write(os.environ['OMP_NUM_THREADS'])"
     step = make_step(tmp_path, code)

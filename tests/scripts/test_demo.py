@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import shlex
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
+import pytest
 from support.result_examples import results_of
+from support.running import ROOT
 
 import demo
 import measure_private_inference
@@ -33,3 +39,35 @@ def test_the_last_screen_tells_what_there_is_what_it_means_and_what_next():
     assert {Path(script).stem for script, *_ in commands} == set(parsers)
     for script, *words in commands:
         parsers[Path(script).stem].parse_args(words)
+
+
+SAVES_AT_CTRL_C = """
+import time
+try:
+    print("on", flush=True)
+    time.sleep(60)
+except KeyboardInterrupt:
+    time.sleep(1)  # longer than subprocess.run waits before it kills
+    print("saved")
+"""
+
+
+@pytest.mark.slow
+def test_ctrl_c_lets_the_script_at_work_save_what_it_has(tmp_path):
+    (tmp_path / "train.py").write_text(SAVES_AT_CTRL_C)
+    code = f"import demo; demo.__file__ = {str(tmp_path / 'demo.py')!r}; demo.run('train.py')"
+    process = subprocess.Popen(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        process_group=0,  # what a terminal sends it to
+        # A shell's background jobs ignore it, and pass that on.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+    while process.stdout.readline() != "on\n":
+        pass
+    os.killpg(process.pid, signal.SIGINT)
+    assert process.communicate(timeout=60) == ("saved\n", "")
+    assert process.returncode == 130
