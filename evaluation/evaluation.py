@@ -155,8 +155,8 @@ class Evaluation:
         }
         made = corrupted.provenance.record()
         cells = [(name, severity) for name in names for severity in severities]
-        with tqdm(cells, desc="corruptions", unit="cell", **bar_options(self.processes)) as bar:
-            for name, severity in bar:
+        with tqdm(total=len(cells), desc="corruptions", unit="cell", **bar_options(self.processes)) as bar:
+            for name, severity in cells:
                 cell = f"{name} {severity}"
                 bar.set_postfix_str(cell, refresh=False)
                 found = self.measured.take(
@@ -166,6 +166,7 @@ class Evaluation:
                     **self.images,
                     corrupted=corrupted.identity(name, severity),
                 )
+                bar.update()
                 for branch, value in of_branches(found.CA, self.branches, cell).items():
                     table[branch][name].append(value)
                 if severity == severities[-1]:

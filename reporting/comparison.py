@@ -72,7 +72,9 @@ def pareto_drawings(runs: Sequence[Run], costs: Sequence[PrivateCost]) -> tuple[
         said.append("Letters: networks whose evaluations are not here, through the branch that ran.")
     if one:
         said.append("Lines join what no other network beats.")
-    captions = ("Accuracy against ReLUs kept", f"Accuracy against seconds: {', '.join(kind or ())}")
+    if kind:
+        said.append(f"Seconds: {', '.join(kind)}.")
+    captions = ("Accuracy against ReLUs kept", "Accuracy against the seconds of private inference")
     figures = [
         drawing(figure, f"pareto-{number}", caption)
         for number, (figure, caption) in enumerate(zip(pareto_figures(points, front=one), captions, strict=False))
@@ -170,9 +172,10 @@ def overview_table(runs: Sequence[Run]) -> Table:
     columns = [Column("Run", numeric=False), Column("ReLUs")]
     columns += [Column(metric, "With an oracle, %") for metric in shown]
     columns += [Column(title, "Best single branch, %") for title in ("branch", *shown)]
-    columns += [Column(title, "Attacks, through it, %") for title in attacks.values()]
+    columns += [Column(title, "Attacked, %") for title in attacks.values()]
     columns += [Column(title, "Of a baseline, %", 1) for title in CORRUPTION_ERRORS.values()]
-    columns += [Column("%", "ReLUs kept", 1), Column("of", "ReLUs kept")]
+    unlike = len({run.results.relus.total for run in runs}) > 1
+    columns += [Column("%", "ReLUs kept", 1), *([Column("of", "ReLUs kept")] if unlike else [])]
     columns += [Column("Images"), Column("Model", numeric=False)]
     several = len({run.results.dataset for run in runs}) > 1  # of one data set the page's head speaks
     columns += [Column("Data set", numeric=False)] if several else []
@@ -186,7 +189,7 @@ def overview_table(runs: Sequence[Run]) -> Table:
         row += [single, *(share_of(results, metric, single) for metric in shown)]
         row += [share_of(results, name, single) for name in attacks]
         row += [accuracy_of(results, name, branches[0]) for name in CORRUPTION_ERRORS]
-        row += [relus.share, relus.total]
+        row += [relus.share, *([relus.total] if unlike else [])]
         rows.append([*row, results.accuracy.images, results.model, *([results.dataset] if several else [])])
     return table("All runs side by side", columns, rows)
 
@@ -220,17 +223,17 @@ def private_table(runs: Sequence[Run], costs: Sequence[PrivateCost]) -> Table | 
     def named(cost: PrivateCost) -> Cell:
         return next((run.label for run in runs if belongs_to(cost, run.results)), names[cost.file])
 
-    columns = [Column("Network", numeric=False), Column("ReLUs"), Column("Protocol", numeric=False)]
-    columns += [Column("Link", numeric=False), Column("How", numeric=False), Column("s", "An image", 2)]
-    columns += [Column("MB", "An image", 1), Column("rounds", "An image", 0), Column("Branch")]
+    columns = [Column("Network", numeric=False), Column("ReLUs"), Column("s", "An image", 2)]
+    columns += [Column("MB", "An image", 1), Column("rounds", "An image", 0), Column("Protocol", numeric=False)]
+    columns += [Column("Link", numeric=False), Column("How", numeric=False), Column("Branch")]
     columns += [
         *(Column(f"{metric} %", "In the clear") for metric in METRICS),
         Column("images", "In the clear", numeric=False),
     ]
     rows = [
         [
-            *(named(cost), cost.relus, cost.protocol, cost.link, cost.how),
-            *(cost.seconds, cost.bytes / 1e6, cost.rounds, cost.branch),
+            *(named(cost), cost.relus, cost.seconds, cost.bytes / 1e6, cost.rounds),
+            *(cost.protocol, cost.link, cost.how, cost.branch),
             *(cost.accuracy.get(metric) for metric in METRICS),
             cost.measured_on,
         ]

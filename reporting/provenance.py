@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from formats.results import Results, TrainingStage
+from helper.text import duration
 from reporting.comparability import Run
 
 SELECTED = {"heldout": "best epoch on held-out images", "test": "best epoch on test images", "last": "last epoch"}
@@ -29,7 +30,7 @@ def made_by(results: Results) -> str:
     if results.measured_on:
         words.append(f"on {'held-out' if results.measured_on == 'heldout' else 'test'} images")
     if results.wall_time_s is not None:
-        words.append(f"in {hours(results.wall_time_s / 3600)}")
+        words.append(f"in {duration(results.wall_time_s)}")
     if results.device:
         processes = results.processes or 1
         words.append(f"on {results.device}" + (f" with {processes} processes" if processes > 1 else ""))
@@ -43,7 +44,7 @@ def trainings(results: Results) -> Iterator[tuple[str, str]]:
         stages = (TrainingStage(options=results.args, epoch=results.epochs),)
     for stage in stages or ():
         parts = [f"epoch {stage.epoch} of {stage.options.get('epochs')}"] if stage.epoch else []
-        parts += [hours(stage.hours)] if stage.hours is not None else []
+        parts += [duration(3600 * stage.hours)] if stage.hours is not None else []
         name = "training" if stage.stage is None else STAGES[stage.stage]
         yield name, ", ".join([*parts, *recipe_in_words(stage.options)])
 
@@ -68,10 +69,6 @@ def recipe_in_words(options: Mapping) -> list[str]:
         f"seed {value('seed')}" if value("seed") is not None else None,
     ]
     return [part for part in parts if part]
-
-
-def hours(count: float) -> str:
-    return f"{60 * count:.0f} min" if count < 1 else f"{count:.1f} h"
 
 
 def software(versions: Mapping) -> str:

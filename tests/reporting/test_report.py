@@ -89,12 +89,12 @@ def test_the_overview_says_what_the_files_say(text: str):
     assert [cell[2] for cell in groups] == [*("", "With an oracle, %", "Best single branch, %", "ReLUs kept", "")]
     assert titles == [
         *("Run", "ReLUs", "CA", "AdvA", "NPA", "branch", "CA", "AdvA", "NPA"),
-        *("%", "of", "Images", "Model", "Data set"),
+        *("%", "Images", "Model", "Data set"),
     ]
     first = [cell[2] for cell in rows[0]]
     assert first[1:] == [
         *("180", "90 ±6", "45 ±10", "64 ±9", "1", "89 ±6", "45 ±10", "63 ±9"),
-        *("60.0", "300", "100", "resnet8", "digits"),
+        *("60.0", "100", "resnet8", "digits"),
     ]
 
 
@@ -165,7 +165,11 @@ def test_pictures_of_the_run_are_part_of_the_page(tmp_path: Path):
     (run / "figures").mkdir()
     for name in ("examples", "severity"):
         (run / f"figures/{name}.png").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(30))
-    assert build(tmp_path / "report.html", run).count("data:image/png;base64,") == 1
+    text = build(tmp_path / "report.html", run)
+    assert text.count("data:image/png;base64,") == 1
+    stack, _, below = text.partition('<div class="stack">')[2].partition('<div class="figures">')
+    assert ["Mean accuracy by severity" in part for part in (stack, below)] == [True, False]
+    assert ["base64" in part for part in (stack, below)] == [False, True]
     (run / "figures/mask_maps.png").write_bytes(b"no picture")
     with pytest.raises(UserError, match=r"mask_maps\.png: not a PNG"):
         build(tmp_path / "other.html", run)

@@ -126,11 +126,11 @@ def test_a_page_of_private_costs_alone_and_beside_the_run_of_the_same_weights(tm
     alone = build(tmp_path / "alone.html", tmp_path / "estimate")
     assert "private inference of 1 network" in alone
     row = Page(alone).tables[0][-1]
-    assert [cell[2] for cell in row[:6]] == ["student", "1,000", "cheetah", "wan", "estimated", "12.50"]
+    assert [cell[2] for cell in row[:6]] == ["student", "1,000", "12.50", "20.0", "300", "cheetah"]
     assert [cell[2] for cell in row[-3:]] == ["80 ±8", "40 ±9", "100 evaluated"]
     run = write_run(tmp_path / "run", checkpoint="student.pth", checkpoint_sha256="ab" * 32)
     together = build(tmp_path / "report.html", run, tmp_path / "estimate")
-    assert "Accuracy against seconds: cheetah, wan, estimated" in together
+    assert "Seconds: cheetah, wan, estimated." in together
     name, *_ = Page(together).tables[1][-1]
     assert name[2] == "1run"  # its number, and its name
     points, kind = points_of(
