@@ -18,6 +18,7 @@ from helper.errors import UserError
 from helper.files import real_path
 from helper.processes import Processes, on_main_process, restarts
 from helper.run_folder import default_folder, plain_arguments, run_folder, runs_folder
+from helper.text import count
 from masks.options import SearchPlan, settle_search
 from models import architecture_of, build_model
 from models.branches import branch_count, check_branches
@@ -179,8 +180,8 @@ def notes(plan: Plan, given: Mapping[str, object]) -> Iterator[str]:
     if plan.stage == 2 and options["dense"] and not given["dense"]:
         yield "the run that goes on began before there were sparse weights, and keeps its dense ones"
     if plan.search and not plan.search.course.epochs:
-        epochs = plan.optimisation.epochs
-        yield f"{epochs} epochs leave none to search in; the mask stays as it was drawn at random"
+        epochs = count(plan.optimisation.epochs, "epoch")
+        yield f"of {epochs} none is left to search in; the mask stays as it was drawn at random"
 
 
 def settle_distillation(

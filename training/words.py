@@ -53,7 +53,8 @@ def closing(plan: Plan, run: RunFolder, best: str) -> str:
         if plan.record[name] != default
         for word in (f"--{name}", plan.record[name])
     ]
-    mode = ["--robust_train_mode", "rslad+ce"] if plan.attack else []
+    mode = ["--robust_train_mode", str(plan.record["robust_train_mode"]) if plan.stage else "rslad+ce"]
+    mode = mode if plan.attack else []
     if plan.stage == 0:
         script, options = "train_student_stage1_multigpu.py", ["--path_t", best, "--relu_budget", "15%", *mode]
     elif plan.stage == 1:

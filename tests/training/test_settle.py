@@ -83,7 +83,7 @@ def test_the_mask_rests_for_a_tenth_of_the_epochs(stage1, capsys):
         assert plan_of(f"{stage1} --use2BN --attack_mode pgd --epochs {epochs}").search.freeze_epochs == rest
     capsys.readouterr()
     assert plan_of(f"{stage1} --use2BN --attack_mode pgd --epochs 1").search.course.epochs == 0
-    assert "1 epochs leave none to search in" in capsys.readouterr().out
+    assert "of 1 epoch none is left to search in" in capsys.readouterr().out
 
 
 def test_a_student_s_data_and_budget_come_from_where_it_does(stage1, stage2):

@@ -50,11 +50,12 @@ def test_a_run_says_what_it_does_and_the_command_that_goes_on_from_it(tmp_path):
     assert re.search(r"^teacher: resnet8 on digits; [\d,]+ images to train on", output, re.MULTILINE)
     assert "views clean, aug, adv (PGD-2 at 8/255); all 73,728 ReLUs; 2 epochs of 4 batches of 16 images" in output
     assert re.search(r"epoch 1/2, .* about \d+ s left", output, re.DOTALL)
-    for template, stage in ((STAGE1, 1), (STAGE2, 2)):
+    for template, stage, mode in ((STAGE1, 1, "rslad+ce"), (STAGE2, 2, "kl+ce")):  # stage 2 as stage 1 was told
         script, *words = next_command(output)
+        assert words[words.index("--robust_train_mode") + 1] == mode
         assert script == template.split()[0]
         taken = [word for word in words if word not in ("--relu_budget", "15%")]
-        output = run(f"{template} {shlex.join(taken)} {few}")
+        output = run(f"{template} {shlex.join(taken)} {few} --robust_train_mode kl+ce")
         assert list(Path(tmp_path, "student_model", f"stage{stage}").glob("*/results.json"))
     script, *words = next_command(output)
     assert script == "validate_common_corruptions.py"
