@@ -77,8 +77,8 @@ def check_options(args: argparse.Namespace) -> None:
     if args.role:
         if missing := [name for name, value in alone.items() if value is None]:
             raise UserError(f"--role {args.role} needs {' and '.join(missing)}")
-        if args.emulate or args.estimate_only:
-            raise UserError("--emulate and --estimate-only run on one machine, without --role")
+        if args.network or args.emulate or args.estimate_only:
+            raise UserError("--network, --emulate and --estimate-only run on one machine, without --role")
     elif given := [
         name for name, value in {**alone, "--digest": args.digest, "--dataset": args.dataset}.items() if value
     ]:

@@ -97,9 +97,9 @@ def names_of(costs: Sequence[PrivateCost]) -> dict[str, str]:
     """{file: name}: the file's own name, where others share that its folder's, where that is shared too both."""
     paths = {cost.file: Path(cost.file) for cost in costs}
     ways: tuple[Callable[[Path], str], ...] = (
-        lambda path: path.stem,
+        lambda path: path.name.removesuffix(".pth"),  # a server's network goes by its address, which has dots
         lambda path: path.parent.name,
-        lambda path: f"{path.parent.name}/{path.stem}",
+        lambda path: f"{path.parent.name}/{path.name.removesuffix('.pth')}",
     )
     counts = [Counter(map(way, paths.values())) for way in ways]
     return {

@@ -84,6 +84,7 @@ def refused(capsys, tmp_path) -> Iterator[Callable[[str], str]]:
         ("--path {masked} --tls a b c", "--tls: only with --role"),
         ("--role client --dataset digits --tls a b c " + APART, "--tls: a, b, c: no such file"),
         ("--path {masked} --role server --emulate --network lan " + APART, "run on one machine, without --role"),
+        ("--dataset digits --role client --network lan " + APART, "--network, --emulate and --estimate-only run on"),
         ("--role client --dataset digits --listen 9500 --peer a:1", "'9500' is no address; write host:port"),
         ("--role client --dataset digits --listen a:1 --peer a:0", "'a:0' is no address"),
         ("--role client --dataset digits --listen a:1 --peer a:65536", "'a:65536' is no address"),

@@ -140,10 +140,10 @@ def test_a_page_of_private_costs_alone_and_beside_the_run_of_the_same_weights(tm
 
 
 def test_networks_whose_files_have_one_name_go_by_their_folders():
-    files = ("a/best.pth", "b/best.pth", "zoo/one.pth", "zoo/two.pth", "c/best.pth", "c/last.pth")
+    files = ("a/best.pth", "b/best.pth", "zoo/one.pth", "zoo/two.pth", "c/best.pth", "c/last.pth", "of 127.0.0.1:9500")
     (cost,) = estimated_costs(Estimates.model_validate(ESTIMATE))
     costs = [replace(cost, file=file) for file in files]
-    assert list(names_of(costs).values()) == ["a", "b", "one", "two", "c/best", "last"]
+    assert list(names_of(costs).values()) == ["a", "b", "one", "two", "c/best", "last", "of 127.0.0.1:9500"]
 
 
 def test_masks_of_several_runs_are_held_against_each_other(tmp_path):
