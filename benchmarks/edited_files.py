@@ -17,11 +17,13 @@ import shutil
 import tempfile
 from collections import Counter
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from benchmarks.edited_kinds import KINDS, Example, preload, run_to_the_end
 from benchmarks.edits import Edit, edits
 from helper import command_line
+from helper.errors import UserError
 from helper.files import Kind, read_bytes
 
 SECONDS, MEMORY = 120, 2 * 2**30  # that a use may take; memory beyond that of the one that took least
@@ -79,6 +81,9 @@ def outcome(example: Example, edit: Edit, tally: Tally) -> str:
 def tally_of(name: str, example: Example, limit: int | None) -> Tally:
     every = list(edits(example.folder / example.file)) if example.edits is None else list(example.edits)
     tally = Tally()
+    whole = example.folder / example.file
+    if (found := outcome(example, ("intact", partial(shutil.copy, whole)), tally)) != "used":
+        raise UserError(f"{name}: {whole} itself ends as an edited file may: {found}")
     for edit in every[:: max(1, len(every) // (limit or len(every)))]:
         found = outcome(example, edit, tally)
         if found == "never written":

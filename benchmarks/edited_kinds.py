@@ -139,11 +139,12 @@ def run_state(folder: Path) -> Example:
 
 def of_search(name: str) -> Callable[[Path], Example]:
     """In its first epoch, after a step: a finished run keeps no search."""
-    search = f"{STAGE1} --relu_budget 9% --mask_search {name} --save_dir"
 
     def example(folder: Path) -> Example:
         found = with_teacher(folder, name)
-        make(partial(first_step, f"{search} HERE"), found)
+        # The teacher stays where it is: with another one the run is another, whatever else its state says.
+        search = f"{STAGE1} --relu_budget 9% --mask_search {name} --save_dir".replace("HERE", str(found))
+        make(partial(first_step, f"{search} {found}"), found)
         (last,) = found.rglob("*_last.pth")
         shutil.copy(last, found / "last.pth")
         return Example(found, "last.pth", f"{search} OUT --resume FILE")
@@ -224,7 +225,7 @@ def environment(folder: Path) -> Example:
     """Settings that a launcher, or nobody, has left."""
     found = folder / "environment"
     found.mkdir()
-    (found / "settings").touch()
+    (found / "settings").write_text("RANK=0")
     edits = [(text, partial(Path.write_text, data=text)) for text in SETTINGS.split()]
     return Example(found, "settings", under_settings, edits)
 

@@ -11,6 +11,7 @@ import warnings
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,8 @@ from formats.record import what_is_wrong
 from helper.errors import UserError, checked
 from helper.files import Kind, check_unpacked, replace_file
 from helper.zoo import local_file
+
+ADAMS = ("step", "exp_avg", "exp_avg_sq")  # buffers of every parameter
 
 
 def packed(checkpoint: Checkpoint) -> memoryview:
@@ -108,12 +111,31 @@ def load_optimizer(optimizer: torch.optim.Optimizer, stored: OptimizerRecord) ->
         if number >= len(parameters):
             raise ValueError(f"the optimizer has {len(parameters)} parameters, not one of number {number}")
         for name, buffer in buffers.items():
-            if buffer.shape not in (parameters[number].shape, ()):
+            if buffer.shape != (() if name == "step" else parameters[number].shape):
                 raise ValueError(f"the optimizer's {name} of parameter {number} is {tuple(buffer.shape)}")
+    if isinstance(optimizer, torch.optim.Adam) and stored.state:
+        for number, name in product(range(len(parameters)), ADAMS):
+            if name not in stored.state.get(number, ()):
+                raise ValueError(f"the optimizer has no {name} of parameter {number}")
     rate = stored.param_groups[0].lr
     groups = [{**group, "lr": rate} for group in optimizer.state_dict()["param_groups"]]
     more = stored.model_dump(include={"kept", "gradients"}, exclude_none=True)
     optimizer.load_state_dict({"state": stored.state, "param_groups": groups, **more})
+
+
+def check_first_step(optimizer: torch.optim.SGD, path: str | Path) -> None:
+    """Let the next step raise UserError where `path` lacks a buffer: only gradients tell which parameters need one."""
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    names = {name for buffers in optimizer.state.values() for name in buffers}
+
+    def check(*_: object) -> None:
+        for number, parameter in enumerate(parameters):
+            if parameter.grad is not None and (lacking := names - optimizer.state.get(parameter, {}).keys()):
+                what = f"the optimizer has no {min(lacking)} of parameter {number}"
+                raise UserError(f"{path}: its state of the run is damaged ({what})")
+        names.clear()
+
+    optimizer.register_step_pre_hook(check)
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from dataset.folder import same_images
 from formats.checkpoint import Checkpoint, RunState
 from formats.log import LOG_SCHEMA, Epoch, in_per_cent
 from formats.measured import Accuracy
-from helper.checkpoint import fits_this_run, load_optimizer, tensors_to_cpu
+from helper.checkpoint import check_first_step, fits_this_run, load_optimizer, tensors_to_cpu
 from helper.errors import UserError
 from helper.run_folder import AVERAGED, RAW
 from masks.search import MaskSearch
@@ -74,6 +74,7 @@ class Fit:
                 task.search.harden()
             load_weights(task.student, stored.state_dict, path)
             load_optimizer(self.optimizer, stored.optimizer)
+            check_first_step(self.optimizer, path)
             self.meter.load_state_dict(stored.meter, is_main)
             if self.average and stored.average:
                 self.average.take_masks()

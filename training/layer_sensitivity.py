@@ -15,7 +15,14 @@ from attacks.mode import attack_mode
 from evaluation.measurements import Measurements
 from formats.checkpoint import OptimizerRecord, PruningState
 from formats.measurements import Densities, Losses
-from helper.checkpoint import fits_this_run, load_optimizer, read_pruning_state, save_checkpoint, tensors_to_cpu
+from helper.checkpoint import (
+    check_first_step,
+    fits_this_run,
+    load_optimizer,
+    read_pruning_state,
+    save_checkpoint,
+    tensors_to_cpu,
+)
 from helper.placement import to_device
 from helper.precision import full_precision
 from helper.processes import Processes, bar_options, on_main_process, sum_over_processes
@@ -118,6 +125,7 @@ class SensitivityStudy:
         if stored:
             with fits_this_run(self.plan.folder):
                 load_optimizer(optimizer, stored)
+                check_first_step(optimizer, self.plan.folder)
         return Update(task, optimizer, EpochMeter(self.processes.device))
 
     def _epoch(self, update: Update, epoch: int, description: str, after_step: Callable[[int], None]) -> None:

@@ -8,8 +8,8 @@ import pickle
 import pytest
 import torch
 
-from formats.checkpoint import Checkpoint
-from helper.checkpoint import read_checkpoint, save_checkpoint
+from formats.checkpoint import Checkpoint, OptimizerRecord
+from helper.checkpoint import check_first_step, load_optimizer, read_checkpoint, save_checkpoint
 from helper.errors import UserError
 from masks.counting import masks_of
 from masks.selection import set_random_masks
@@ -122,3 +122,50 @@ def test_torchvision_weights_are_a_teacher(tmp_path):
     torch.testing.assert_close(teacher.eval()(x), theirs.eval()(x), rtol=1e-4, atol=1e-4)
     with pytest.raises(UserError, match="bare state dict, which only --path_t takes"):
         read_checkpoint(tmp_path / "r18.pth")
+
+
+def stepped(kind: type[torch.optim.Optimizer], **settings: float) -> torch.optim.Optimizer:
+    """An optimizer of three parameters, the last of which never has a gradient, after a step."""
+    parameters = [torch.nn.Parameter(torch.ones(2)) for _ in range(3)]
+    optimizer = kind(parameters, lr=0.1, **settings)
+    for parameter in parameters[:2]:
+        parameter.grad = torch.ones(2)
+    optimizer.step()
+    return optimizer
+
+
+def test_a_momentum_that_is_missing_is_one_line():
+    optimizer, state = (
+        stepped(torch.optim.SGD, momentum=0.9),
+        stepped(torch.optim.SGD, momentum=0.9).state_dict()["state"],
+    )
+    for damaged in ({0: {}, 1: state[1]}, {1: state[1]}):
+        load_optimizer(optimizer, OptimizerRecord(state=damaged, param_groups=[{"lr": 0.1}]))
+        check_first_step(optimizer, "x.pth")
+        with pytest.raises(UserError, match=r"x\.pth: .*the optimizer has no momentum_buffer of parameter 0"):
+            optimizer.step()
+    whole = stepped(torch.optim.SGD, momentum=0.9)
+    load_optimizer(whole, OptimizerRecord(state=state, param_groups=[{"lr": 0.1}]))
+    check_first_step(whole, "x.pth")
+    whole.step()
+    whole.param_groups[0]["params"][2].grad = torch.ones(2)  # as where a branch is used later
+    whole.step()
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({0: {"step": torch.zeros(())}}, "no exp_avg of parameter 0"),
+        ({0: {}}, "no step of parameter 0"),
+        ({0: {"step": torch.zeros(2)}}, r"step of parameter 0 is \(2,\)"),
+        ({0: {"exp_avg": torch.zeros(())}}, r"exp_avg of parameter 0 is \(\)"),
+        ({7: {}}, "3 parameters, not one of number 7"),
+    ],
+)
+def test_a_damaged_state_of_adam_is_one_line(changes, says):
+    optimizer = torch.optim.Adam([torch.nn.Parameter(torch.ones(2)) for _ in range(3)])
+    buffers = {"step": torch.ones(()), "exp_avg": torch.zeros(2), "exp_avg_sq": torch.zeros(2)}
+    load_optimizer(optimizer, OptimizerRecord(state=dict.fromkeys(range(3), buffers), param_groups=[{"lr": 0.1}]))
+    state = {**dict.fromkeys(range(3), buffers), **changes}
+    with pytest.raises(ValueError, match=says):
+        load_optimizer(optimizer, OptimizerRecord(state=state, param_groups=[{"lr": 0.1}]))
