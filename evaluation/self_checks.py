@@ -94,11 +94,11 @@ def attack_warnings(accuracy: dict) -> list[str]:
     entries = [attack for name, attack in attacks().items() if name in found]
     for branch, clean in accuracy["CA"].items():
         left = {attack.name: found[attack.name][branch] for attack in entries}
-        for name, value in left.items():
-            if value > clean:
+        for attack in entries:
+            if (value := left[attack.name]) > clean:
                 sentences.append(
-                    f"branch {branch}: accuracy under {name} ({value:.2f} %) is above clean accuracy ({clean:.2f} %): "
-                    "the attack helps, so it does not maximise the loss"
+                    f"branch {branch}: accuracy under {attack.title} ({value:.2f} %) is above clean accuracy "
+                    f"({clean:.2f} %): the attack helps, so it does not maximise the loss"
                 )
         for weak, strong in pairwise(entries):
             if weak.norm == strong.norm:
@@ -111,12 +111,12 @@ def _compared(weak: Attack, strong: Attack, left: dict[str, float]) -> Iterator[
     weak_value, strong_value = left[weak.name], left[strong.name]
     if strong_value > weak_value:
         yield (
-            f"{strong.name} leaves {strong_value:.2f} %, more than the {weak_value:.2f} % that the weaker {weak.name} "
-            f"leaves: {strong.name} is too weak here, or its gradients are masked"
+            f"{strong.title} leaves {strong_value:.2f} %, more than the {weak_value:.2f} % that the weaker "
+            f"{weak.title} leaves: {strong.title} is too weak here, or its gradients are masked"
         )
     gap = weak_value - strong_value
     if strong.unmasks and gap > FAR_BELOW_POINTS and gap > FAR_BELOW_SHARE * weak_value:
         yield (
-            f"{strong.title} leaves {strong_value:.2f} %, far below {weak.name}'s {weak_value:.2f} %: "
-            f"a sign of masked gradients; trust {strong.title}'s figure, not {weak.name}'s"
+            f"{strong.title} leaves {strong_value:.2f} %, far below {weak.title}'s {weak_value:.2f} %: "
+            f"a sign of masked gradients; trust {strong.title}'s figure, not {weak.title}'s"
         )

@@ -176,10 +176,10 @@ def test_faults_of_a_network_and_its_images_are_told(fault, scale, word, trained
 @pytest.mark.parametrize(
     ("attacks", "words"),
     [
-        ({"fgsm": 30, "pgd": 40}, ["pgd leaves 40.00 %, more than the 30.00 % that the weaker fgsm leaves"]),
-        ({"pgd": 30, "autoattack": 30.5}, ["autoattack leaves 30.50 %, more than"]),
-        ({"pgd": 95}, ["accuracy under pgd (95.00 %) is above clean accuracy (90.00 %)"]),
-        ({"pgd": 40, "autoattack": 28}, ["far below pgd's 40.00 %: a sign of masked gradients"]),
+        ({"fgsm": 30, "pgd": 40}, ["PGD leaves 40.00 %, more than the 30.00 % that the weaker FGSM leaves"]),
+        ({"pgd": 30, "autoattack": 30.5}, ["AutoAttack leaves 30.50 %, more than"]),
+        ({"pgd": 95}, ["accuracy under PGD (95.00 %) is above clean accuracy (90.00 %)"]),
+        ({"pgd": 40, "autoattack": 28}, ["far below PGD's 40.00 %: a sign of masked gradients"]),
         ({"pgd": 40, "autoattack": 36}, []),
         ({"pgd": 4, "autoattack": 0}, []),
     ],
