@@ -176,14 +176,14 @@ def of_run(name: str, file: str, use: str = "report.py HERE --out OUT") -> Calla
     return example
 
 
-def of_evaluation(name: str, file: str, use: str) -> Callable[[Path], Example]:
+def of_evaluation(name: str, file: str, corruptions: str, use: str) -> Callable[[Path], Example]:
     def example(folder: Path) -> Example:
         found = with_teacher(folder, name)
-        make(f"{JUDGE} none --steps 1 --save_dir HERE --run_name v", found)
+        make(f"{JUDGE} {corruptions} --steps 1 --save_dir HERE --run_name v", found)
         for each in (found / "validation" / "v").iterdir():
             if each.is_file():
                 shutil.copy(each, found)
-        return Example(found, file, use)
+        return Example(found, file, f"{JUDGE} {corruptions} --save_dir OUT {use} FILE")
 
     return example
 
@@ -244,8 +244,8 @@ KINDS: dict[str, Callable[[Path], Example]] = {
     "budget": budget,
     "results": of_run("results", "results.json"),
     "log": of_run("log", "log.jsonl"),
-    "measurements": of_evaluation("measurements", "measurements.json", f"{JUDGE} none --save_dir OUT --resume FILE"),
-    "baseline": of_evaluation("baseline", "results.json", f"{JUDGE} none --save_dir OUT --baseline FILE"),
+    "measurements": of_evaluation("measurements", "measurements.json", "none", "--resume"),
+    "baseline": of_evaluation("baseline", "results.json", "fog --generate", "--attack_mode none --baseline"),
     "manifest": of_corruptions("manifest", "manifest.json"),
     "header": of_corruptions("header", "fog.npy", "--no_verify"),
     "labels": of_corruptions("labels", "labels.npy", "--no_verify"),
