@@ -21,7 +21,7 @@ from pathlib import Path
 from helper.files import lock_folder
 
 lock = lock_folder(Path(sys.argv[1]))
-if os.fork():
+if not os.fork():  # in the worker, which has let go of it by then
     print("held", flush=True)
 time.sleep(60)
 """
@@ -53,6 +53,20 @@ def test_a_lock_lasts_as_long_as_its_object(tmp_path: Path):
         lock_folder(tmp_path / "a")
     del lock
     assert lock_folder(tmp_path / "a").is_locked
+
+
+def test_what_a_killed_process_left_half_written_is_removed(tmp_path: Path):
+    (tmp_path / "a" / "tensorboard").mkdir(parents=True)
+    left, whole = (
+        ("a/.x_last.pth.4711.tmp", "a/tensorboard/.log.json.12.tmp"),
+        ("a/x_last.pth", "a/mine.tmp", ".x.1.tmp"),
+    )
+    for name in (*left, *whole):
+        (tmp_path / name).touch()
+    lock = lock_folder(tmp_path / "a")
+    assert not any((tmp_path / name).exists() for name in left)
+    assert all((tmp_path / name).exists() for name in whole)
+    lock.release()
 
 
 def test_every_file_imports_on_every_system():
