@@ -77,7 +77,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     chosen.add_argument("--t", type=command_line.share, help="take this t, and measure there alone")
     group.add_argument(
         "--grid",
-        type=command_line.positive,
+        type=command_line.point_count,
         default=11,
         metavar="N",
         help="try N values of t from 0 to 1 (default: 11)",

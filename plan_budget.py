@@ -82,7 +82,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         "--mask_granularity", choices=GRANULARITIES, default=GRANULARITIES[0], help="what is kept or dropped as a whole"
     )
     parser.add_argument(
-        "--points", type=command_line.positive, default=40, metavar="N", help="budgets a link (default: 40)"
+        "--points", type=command_line.point_count, default=40, metavar="N", help="budgets a link (default: 40)"
     )
     group = parser.add_mutually_exclusive_group()
     group.add_argument("--write", type=command_line.number, metavar="S", help="write the budget of S seconds")

@@ -21,6 +21,7 @@ from helper.zoo import PREFIX, local_file
 
 CHECKPOINT = f"FILE|{PREFIX}NAME"  # what `checkpoint_file` takes
 LARGEST = 2**31 - 1  # of numbers: whatever is above is a slip of the keyboard
+MOST_POINTS = 10_000  # more than a figure shows
 MOST_WORKERS = 1024  # and threads: more than a machine starts
 
 
@@ -167,6 +168,14 @@ def thread_count(text: str) -> int:
     return worker_count(str(positive(text)))
 
 
+def point_count(text: str) -> int:
+    """Of a curve, each of which is computed."""
+    value = positive(text)
+    if value > MOST_POINTS:
+        raise argparse.ArgumentTypeError(f"{text} is above {MOST_POINTS:,}")
+    return value
+
+
 def seed(text: str) -> int:
     value = int(text)
     if value < 0:
@@ -219,7 +228,7 @@ def checkpoint_file(text: str) -> Path:
 
 
 # argparse names the type in its error line
-for kind in (positive, not_negative, worker_count, thread_count, seed):
+for kind in (positive, not_negative, worker_count, thread_count, point_count, seed):
     kind.__name__ = "whole number"
 pixels.__name__, epoch_list.__name__ = "fraction", "list of epochs"
 

@@ -46,7 +46,7 @@ def network(text: str) -> Network:
     except ValueError:
         bandwidth, rtt = 0.0, 0.0
     # Not `<=`: that lets NaN pass.
-    if not (0 < bandwidth < 1e9 and 0 <= rtt < 1e9):
+    if not (1e-6 <= bandwidth < 1e9 and 0 <= rtt < 1e9):
         raise argparse.ArgumentTypeError(
             f"'{text}' is no network: {', '.join(NETWORKS)}, or Mbit/s and milliseconds round trip, such as 400,4"
         )

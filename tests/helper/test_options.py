@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from helper.command_line import Parser, reflowed
+from helper.command_line import Parser, point_count, reflowed
 from helper.errors import UserError
 from train_teacher import parse_args
 
@@ -166,3 +166,9 @@ def test_help_lists_what_there_is(capsys: pytest.CaptureFixture[str]):
             importlib.import_module(script).parse_args(["--help"])
         text = " ".join(capsys.readouterr().out.split())
         assert all(word in text for word in words)
+
+
+def test_a_curve_has_so_many_points_at_most():
+    assert point_count("10000") == 10_000
+    with pytest.raises(argparse.ArgumentTypeError, match="2147483647 is above 10,000"):
+        point_count("2147483647")

@@ -27,7 +27,7 @@ def test_names_and_numbers() -> None:
     "text",
     [
         *("", "fast", "LAN", "400", "400,", ",4", "400,4,1", "400;4", "0,4", "-400,4", "400,-4"),
-        *("nan,4", "400,nan", "inf,4", "400,inf", "-inf,4", "1e400,4"),
+        *("nan,4", "400,nan", "inf,4", "400,inf", "-inf,4", "1e400,4", "1e-300,4"),
     ],
 )
 def test_what_is_no_network_is_named(text: str) -> None:
