@@ -21,7 +21,7 @@ from helper.zoo import PREFIX, local_file
 
 CHECKPOINT = f"FILE|{PREFIX}NAME"  # what `checkpoint_file` takes
 LARGEST = 2**31 - 1  # of numbers: whatever is above is a slip of the keyboard
-MOST_POINTS = 10_000  # more than a figure shows
+MOST_POINTS = 1000  # more than a figure shows
 MOST_WORKERS = 1024  # and threads: more than a machine starts
 
 

@@ -169,6 +169,6 @@ def test_help_lists_what_there_is(capsys: pytest.CaptureFixture[str]):
 
 
 def test_a_curve_has_so_many_points_at_most():
-    assert point_count("10000") == 10_000
-    with pytest.raises(argparse.ArgumentTypeError, match="2147483647 is above 10,000"):
+    assert point_count("1000") == 1000
+    with pytest.raises(argparse.ArgumentTypeError, match="2147483647 is above 1,000"):
         point_count("2147483647")
