@@ -23,6 +23,13 @@ class UserError(Exception):
     """Something the user gave is wrong. The message says what, and what to do, in one line."""
 
 
+def fault_in_words(error: Exception) -> str:
+    """What went wrong: the user's fault, or the system's, which says which file."""
+    if isinstance(error, OSError) and error.filename:
+        return f"{error.filename}: {error.strerror or error}"
+    return str(error)
+
+
 def damaged(where: object, what: str, said: object, remedy: str = "") -> UserError:
     """The error for a file, or what else is at `where`, that is not `what` it should be: `said` says why."""
     return UserError(f"{where}: not {what}, or a damaged one ({said}){remedy and '; '}{remedy}")

@@ -19,7 +19,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from helper.errors import UserError
+from helper.errors import UserError, fault_in_words
 from helper.text import count
 
 PATIENCE = 300  # seconds that the processes of a run wait for one another; RLNET_RENDEZVOUS_SECONDS says otherwise
@@ -195,7 +195,7 @@ def on_main_process(produce: Callable[[], Product]) -> Product:
         try:
             outcome[0] = produce()
         except (UserError, OSError) as error:
-            outcome[1] = str(error)
+            outcome[1] = fault_in_words(error)
     if dist.is_initialized():
         dist.broadcast_object_list(outcome, src=0)
     if outcome[1] is not None:

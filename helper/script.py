@@ -19,7 +19,7 @@ from types import FrameType, ModuleType
 from typing import NoReturn
 
 from helper import end_at_once
-from helper.errors import UserError, unexpected
+from helper.errors import UserError, fault_in_words, unexpected
 
 DEBUG = "RLNET_DEBUG"  # in the environment, what --debug sets, also for the scripts that this one starts
 
@@ -37,7 +37,7 @@ def run_script(main: Callable[[argparse.Namespace], None], parse_args: Callable[
     except UserError as error:
         leave_with(str(error))
     except OSError as error:  # a full disk, a folder without write permission
-        leave_with(f"{error.strerror or error}: {error.filename}" if error.filename else str(error))
+        leave_with(fault_in_words(error))
     except KeyboardInterrupt:  # while there is no StopSignal, hence nothing to save
         leave_with("interrupted", 130)
     except Terminated:

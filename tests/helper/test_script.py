@@ -16,7 +16,9 @@ import pytest
 
 from helper import end_at_once
 from helper.command_line import Parser
+from helper.errors import UserError
 from helper.files import lock_folder
+from helper.processes import on_main_process
 
 ROOT = Path(__file__).parents[2]
 SLOW_TO_IMPORT = """
@@ -57,6 +59,12 @@ def test_a_mistake_of_ours_is_one_line_and_a_file(capsys, tmp_path):
     assert f"command: {sys.orig_argv[0]}" in content
     assert "torch 2." in content
     assert content.endswith('raise LookupError("some\\nnumber: 5")\nLookupError: some\nnumber: 5\n')
+
+
+def test_a_file_in_the_place_of_a_folder_is_one_line(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match=f"^{tmp_path}/file/run: Not a directory$"):
+        on_main_process((tmp_path / "file" / "run").mkdir)
 
 
 def test_the_file_lies_in_the_folder_of_the_run(capsys, tmp_path):
