@@ -14,9 +14,10 @@ from __future__ import annotations
 from helper.script import run_script
 
 import argparse
+import hashlib
 import re
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -93,10 +94,10 @@ def public_text(text: str) -> str:
     return without_folders(" ".join(text.split()))
 
 
-def private_cost(run: str, digest: str) -> PrivateCost:
-    """Protocol, bytes both ways and rounds of one image after the first, of the weights with that digest."""
+def private_cost(run: str, digests: Collection[str]) -> PrivateCost:
+    """Protocol, bytes both ways and rounds of one image after the first, of the weights with one of these digests."""
     report = read_costs(run)
-    record = next((record for record in report.measured if record.sha256 == digest), None)
+    record = next((record for record in report.measured if record.sha256 in digests), None)
     if record is None:
         raise UserError(f"--private {run} has no measurement of these weights")
     warm = record.costs.total.get("warm")
@@ -144,11 +145,13 @@ class Given:
 def make_entry(path: Path, given: Given) -> tuple[dict, memoryview]:
     """(fields of the entry but its file's name and digest, content of the file) of the checkpoint at `path`"""
     model, checkpoint = load_model(path)
-    content = weights_alone(checkpoint, path)
-    digest = file_digest(path)
+    weights = weights_alone(checkpoint, path)
+    content = packed(weights)
+    # What was measured of the file, or of the one that the zoo made of it before.
+    digests = {file_digest(path), hashlib.sha256(content).hexdigest()}
     evaluations = [read_results(run) for run in given.evaluation]
     for run, results in zip(given.evaluation, evaluations, strict=True):
-        check_evaluation(results, run, digest)
+        check_evaluation(results, run, digests)
     trainings = [read_results(run) for run in given.training]
     if trainings:
         check_trainings(trainings, checkpoint)
@@ -163,9 +166,9 @@ def make_entry(path: Path, given: Given) -> tuple[dict, memoryview]:
         "relus": kept,
         "total": total,
         "branches": model.spec.branches,
-        "interpolation": content.interpolation,
+        "interpolation": weights.interpolation,
         **measured_accuracy(evaluations),
-        "private": given.private and private_cost(given.private, digest),
+        "private": given.private and private_cost(given.private, digests),
         "teacher": teacher,
         "commit": given.commit or git_commit(),
         "command": given.command or trained["command"],
@@ -175,7 +178,7 @@ def make_entry(path: Path, given: Given) -> tuple[dict, memoryview]:
         "select_on": checkpoint.args.get("select_on"),
         "note": given.note,
     }
-    return entry, packed(content)
+    return entry, content
 
 
 def main(args: argparse.Namespace) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -59,14 +59,14 @@ def kind_of_weights(checkpoint: Checkpoint, given: str | None) -> str | None:
     return known or given
 
 
-def check_evaluation(results: Results, where: str, digest: str) -> None:
-    """Raise UserError where the results at `where` are not of the weights with that digest on test images."""
+def check_evaluation(results: Results, where: str, digests: Collection[str]) -> None:
+    """Raise UserError where the results at `where` are not of the weights with these digests on test images."""
     if results.checkpoint_sha256 is None:
         raise UserError(
             f"--evaluation {where} does not say which weights it is of; validate_common_corruptions.py, called again, "
             "says so and measures nothing twice"
         )
-    if results.checkpoint_sha256 != digest:
+    if results.checkpoint_sha256 not in digests:
         raise UserError(f"--evaluation {where} is of other weights, those of {results.checkpoint}")
     if results.measured_on != "test":
         raise UserError(f"--evaluation {where} was measured on {results.measured_on} images; the zoo tells the test's")

@@ -20,7 +20,7 @@ from formats.zoo import PrivateCost
 from helper.errors import UserError
 from helper.files import file_digest, write_json
 from helper.run_folder import FREE_OPTIONS, plain_arguments
-from helper.zoo import entry_of, read_index
+from helper.zoo import entry_of, read_index, zoo_file
 from models.restore import load_model
 from reporting.zoo_entry import ZOO_METRICS, command_of, without_folders
 from reporting.zoo_page import page_path, zoo_page
@@ -211,6 +211,16 @@ def test_a_name_is_taken_once_and_replaced_when_asked(empty_zoo, student, tmp_pa
     for name in ("a/b", "..", "", "a|b", "a b"):
         with pytest.raises(SystemExit):
             script.parse_args([str(student), "--name", name])
+
+
+def test_what_was_measured_of_the_file_in_the_zoo_is_of_these_weights_too(empty_zoo, student, tmp_path):
+    add_to_zoo(f"{student} --name a")
+    there = zoo_file("a")
+    assert file_digest(there) != file_digest(student), "it leaves paths out"
+    results, private = evaluation(tmp_path / "results.json", there), costs(tmp_path / "pi.json", there)
+    add_to_zoo(f"{student} --name a --replace --evaluation {results} --private {private}")
+    assert entry_of("a").accuracy["0"].CA == 80.13
+    assert entry_of("a").private.protocol == "semi2k"
 
 
 @pytest.mark.parametrize("limit", ["LARGEST_FILE", "LARGEST_ZOO"])
