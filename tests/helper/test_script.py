@@ -90,6 +90,11 @@ def test_debug_prints_it_instead_and_is_no_option_of_a_run(capsys, tmp_path):
     assert not list(tmp_path.glob("*.txt"))
 
 
+def heed_ctrl_c() -> None:
+    """A shell's background jobs ignore it, and pass that on."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def test_ctrl_c_during_the_imports_is_one_line(tmp_path):
     (tmp_path / "script.py").write_text(SLOW_TO_IMPORT)
     process = subprocess.Popen(
@@ -98,8 +103,7 @@ def test_ctrl_c_during_the_imports_is_one_line(tmp_path):
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        # A shell's background jobs ignore it, and pass that on.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        preexec_fn=heed_ctrl_c,
     )
     assert process.stdout.readline() == "on\n"
     process.send_signal(signal.SIGINT)
@@ -111,7 +115,7 @@ def test_nobody_elses_ctrl_c_is_changed(tmp_path):
     assert signal.getsignal(signal.SIGINT) is not end_at_once
     (tmp_path / "script.py").write_text("import signal, helper.errors; print(signal.getsignal(signal.SIGINT).__name__)")
     words, paths = [sys.executable, str(tmp_path / "script.py")], {**os.environ, "PYTHONPATH": str(ROOT)}
-    said = subprocess.run(words, env=paths, capture_output=True, text=True, check=True).stdout
+    said = subprocess.run(words, env=paths, capture_output=True, text=True, check=True, preexec_fn=heed_ctrl_c).stdout
     assert said == "default_int_handler\n"
 
 
