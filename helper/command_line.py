@@ -135,22 +135,22 @@ def pixels(text: str) -> float:
     return value
 
 
-def whole(text: str) -> int:
+def whole(text: str, most: int = LARGEST) -> int:
     value = int(text)
-    if value > LARGEST:
-        raise argparse.ArgumentTypeError(f"{text} is above {LARGEST:,}")
+    if value > most:
+        raise argparse.ArgumentTypeError(f"{text} is above {most:,}")
     return value
 
 
-def positive(text: str) -> int:
-    value = whole(text)
+def positive(text: str, most: int = LARGEST) -> int:
+    value = whole(text, most)
     if value < 1:
         raise argparse.ArgumentTypeError(f"{text} is not 1 or more")
     return value
 
 
-def not_negative(text: str) -> int:
-    value = whole(text)
+def not_negative(text: str, most: int = LARGEST) -> int:
+    value = whole(text, most)
     if value < 0:
         raise argparse.ArgumentTypeError(f"{text} is negative")
     return value
@@ -158,22 +158,16 @@ def not_negative(text: str) -> int:
 
 def worker_count(text: str) -> int:
     """Of processes beside this one, which may be none."""
-    value = not_negative(text)
-    if value > MOST_WORKERS:
-        raise argparse.ArgumentTypeError(f"{text} is above {MOST_WORKERS:,}")
-    return value
+    return not_negative(text, MOST_WORKERS)
 
 
 def thread_count(text: str) -> int:
-    return worker_count(str(positive(text)))
+    return positive(text, MOST_WORKERS)
 
 
 def point_count(text: str) -> int:
     """Of a curve, each of which is computed."""
-    value = positive(text)
-    if value > MOST_POINTS:
-        raise argparse.ArgumentTypeError(f"{text} is above {MOST_POINTS:,}")
-    return value
+    return positive(text, MOST_POINTS)
 
 
 def seed(text: str) -> int:
