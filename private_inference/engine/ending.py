@@ -18,6 +18,7 @@ from private_inference.engine.protocols import peer_has_ended
 from private_inference.engine.spu_runtime import Link
 
 STOPPED = "stopped by a signal (SIGTERM)"
+HEARD = "heard"
 STOPPED_STATUS = 128 + signal.SIGTERM
 
 
@@ -91,13 +92,14 @@ class StopSignal:
     sends it to both.
     """
 
-    GRACE = 1.0  # seconds for a last word to arrive
+    GRACE = 3.0  # seconds for a last word to be heard
 
     def __init__(self) -> None:
         self._channel: Link | None = None
-        heard, wakes = socket.socketpair()
+        self._heard = threading.Event()
+        signals, wakes = socket.socketpair()
         wakes.setblocking(False)
-        self._pair = heard, wakes
+        self._pair = signals, wakes
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, lambda *_: None)
         signal.set_wakeup_fd(wakes.fileno())
@@ -111,26 +113,37 @@ class StopSignal:
         self._channel = link.spawn()
         threading.Thread(target=self._listen, args=(1 - link.rank, peer), daemon=True).start()
 
+    def hear_out(self) -> None:
+        """The engine has failed, perhaps because the other party ended: let that one's last word come first."""
+        if self._channel is not None:
+            time.sleep(self.GRACE)
+
     def _await(self) -> None:
         self._pair[0].recv(1)
         complain(STOPPED)
         if self._channel is not None:
-            said = threading.Thread(target=self._say, args=(self._channel,), daemon=True)
-            said.start()
-            said.join(self.GRACE)
+            threading.Thread(target=self._say, args=(self._channel, STOPPED), daemon=True).start()
+            # Not only sent: an engine that finds us gone ends its process, or fails, before anybody reads the message.
+            self._heard.wait(self.GRACE)
         os._exit(STOPPED_STATUS)
 
-    @staticmethod
-    def _say(channel: Link) -> None:
-        with suppress(RuntimeError):  # the other one is gone already
-            channel.send(1 - channel.rank, STOPPED)
+    def _say(self, channel: Link, word: str) -> None:
+        try:
+            channel.send(1 - channel.rank, word)
+        except RuntimeError:  # the other one is gone already, and will not answer
+            self._heard.set()
 
     def _listen(self, other: int, peer: str) -> None:
         while True:
             try:
                 assert self._channel is not None
-                if self._channel.recv(other).decode() == STOPPED:
-                    leave(f"the other party at {peer} was {STOPPED}")
+                word = self._channel.recv(other).decode()
+                if word == STOPPED:
+                    complain(f"the other party at {peer} was {STOPPED}")
+                    self._say(self._channel, HEARD)
+                    os._exit(2)
+                elif word == HEARD:
+                    self._heard.set()
             except (RuntimeError, UnicodeDecodeError):  # nothing within the engine's timeout
                 time.sleep(1)
 

@@ -28,7 +28,7 @@ from private_inference.program.steps import Program
 ROOT = Path(__file__).parents[2]
 ENGINE_PYTHON = ROOT / ".venv-pi" / "bin" / "python"
 GRACE = 5.0  # seconds that the second party has to end by itself once the first one has
-GOODBYE = 3.0  # seconds that a party has to end once it is told to
+GOODBYE = 4.0  # seconds that a party has to end once it is told to
 
 
 @dataclass(frozen=True, eq=False)

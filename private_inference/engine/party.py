@@ -190,6 +190,7 @@ def main(path: str) -> None:
     except UserError as error:
         leave(str(error))
     except RuntimeError as error:  # all that the engine raises
+        stop.hear_out()
         leave(
             f"the other party at {job.peer} did not answer within {job.settings.timeout:g} s (--timeout), "
             f"or the engine failed: {reason(error)}"

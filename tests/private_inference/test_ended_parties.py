@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import signal
 import subprocess
@@ -18,6 +19,7 @@ from support.secure_runs import SCRIPT, needs_engine
 
 from private_inference.costs.measurement import free_ports
 
+BAR = re.compile(r"\[.*image.*\]$")
 PATIENCE = 90  # seconds, many times what any of these takes: whoever is not done by then hangs
 
 
@@ -33,9 +35,11 @@ def begin(folder: Path, options: str) -> subprocess.Popen:
 def last_line(process: subprocess.Popen, folder: Path, status: int = 2) -> str:
     """The one line on stderr of a command that must end with this status; a progress bar wipes itself."""
     assert process.wait(PATIENCE) == status
-    lines = (folder / "stderr").read_text().replace("\r", "\n").splitlines()
-    (line,) = [line.strip() for line in lines if line.strip() and "[" not in line]  # a bar
-    return line
+    written = (folder / "stderr").read_text()
+    lines = [line.strip() for line in written.replace("\r", "\n").splitlines()]
+    lines = [line for line in lines if line and not BAR.search(line)]
+    assert len(lines) == 1, written
+    return lines[0]
 
 
 def wait_for(condition: Callable[[], bool]) -> None:
