@@ -49,6 +49,7 @@ class RoundRecord(Record):
     stage1: Given | None = None
     stage2: Given | None = None
     evaluation: Given | None = None
+    corruptions: Given | None = None
     autoattack: Given | None = None
     private: Given | None = None
 

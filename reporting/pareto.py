@@ -11,7 +11,6 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
-from formats.results import Results
 from reporting.figure_style import COLUMN, MUTED, PAGE, SERIES, literal, short_count, styled
 from reporting.tables import METRICS
 
@@ -33,11 +32,6 @@ class Point:
     seconds: float | None = None
     spread: Mapping[str, float] = field(default_factory=dict)
     mark: str = ""
-
-
-def point_of(results: Results, label: str, seconds: float | None = None) -> Point:
-    """The network of a results file, by the published protocol."""
-    return Point(label, results.relus.kept, results.oracle.as_json(), seconds)
 
 
 def pareto_front(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:

@@ -18,7 +18,7 @@ from reproduction.ledger import Ledger
 from reproduction.options import Work
 from reproduction.private import is_estimate
 from reproduction.runner import ROOT, Runner
-from reproduction.steps import Row, Step, plan
+from reproduction.steps import OF_EVERY_ROW, Row, Step, plan
 from reproduction.table import pareto_points, put_into, results_table
 
 
@@ -76,7 +76,7 @@ def write_results(publish: Path | None, save: Path, config: Config, rows: Sequen
         str(step.marker)
         for row in rows
         for kind, step in row.measurements.items()
-        if kind in ("evaluation", "private") and ledger.is_done(step)
+        if kind in (*OF_EVERY_ROW, "private") and ledger.is_done(step)
     ]
     if measured:
         page = save / "report.html"

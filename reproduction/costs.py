@@ -63,7 +63,7 @@ def passes(step: Step, sizes: Sizes) -> float | None:
     """Forward passes of one image that a step takes, or None where that is not what its time goes by."""
     if step.kind in TRAININGS:
         return _training_passes(step, sizes)
-    if step.kind in ("evaluation", "autoattack"):
+    if step.kind in ("evaluation", "corruptions", "autoattack"):
         return _evaluation_passes(step, sizes)
     return None
 
@@ -98,8 +98,10 @@ def _training_passes(step: Step, sizes: Sizes) -> float:
 
 def _evaluation_passes(step: Step, sizes: Sizes) -> float:
     options: Options = {**DEFAULTS, "corruptions": "common", "restarts": 1, **given(step)}
-    image = 1 + 1 + TO_IMAGES + 1  # clean, self-checks, FGSM
-    image += options["restarts"] * (TO_IMAGES * options.get("steps", 20) + 1)
+    image = 1  # clean
+    if options.get("attack_mode") != "none":
+        image += 1 + TO_IMAGES + 1  # self-checks, FGSM
+        image += options["restarts"] * (TO_IMAGES * options.get("steps", 20) + 1)
     if step.kind == "autoattack":
         image += AUTOATTACK_PASSES
     if options["corruptions"] != "none":

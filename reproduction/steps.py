@@ -15,6 +15,7 @@ from models import build_model, student_name
 from reproduction.config import TRAININGS, Config, Options, Round, budget_of
 from training.naming import checkpoint_stem
 
+OF_EVERY_ROW = ("evaluation", "corruptions")  # the measurements without which it is of little use
 ESTIMATE = "estimate_only"  # the option of private inference that runs nothing
 SCRIPTS = ("train_teacher.py", "train_student_stage1_multigpu.py", "train_student_stage2_multigpu.py")
 
@@ -23,9 +24,9 @@ SCRIPTS = ("train_teacher.py", "train_student_stage1_multigpu.py", "train_studen
 class Step:
     """`command`: a script and its arguments. `marker` exists when it is done; `product` is what it makes.
 
-    `kind`: 'teacher', 'stage1', 'stage2', 'interpolation', 'evaluation', 'autoattack' or 'private'; 'given', without a
-    command, is what others have made. `options`: those that the configuration names. `branches`: those of the network
-    that is made or measured.
+    `kind`: 'teacher', 'stage1', 'stage2', 'interpolation', 'evaluation', 'corruptions', 'autoattack' or 'private';
+    'given', without a command, is what others have made. `options`: those that the configuration names. `branches`:
+    those of the network that is made or measured.
     """
 
     name: str
@@ -111,9 +112,9 @@ class _Planner:
             measurements = row.measurements.values()
             first += [
                 *(step for step in steps if step.command),
-                *(step for step in measurements if step.kind == "evaluation"),
+                *(step for step in measurements if step.kind in OF_EVERY_ROW),
             ]
-            late += [step for step in measurements if step.kind != "evaluation"]
+            late += [step for step in measurements if step.kind not in OF_EVERY_ROW]
             rows.append(row)
         return first + late, rows
 
@@ -175,6 +176,7 @@ class _Planner:
         network, measurements = made_by[-1], {}
         kinds: tuple[tuple[str, Options | None, str, list[str]], ...] = (
             ("evaluation", one.evaluation, "validation/{}/results.json", self._frost()),
+            ("corruptions", one.corruptions, "validation/{}/results.json", self._frost()),
             ("autoattack", one.autoattack, "validation/{}/results.json", ["--attack_mode", AUTOATTACK.name]),
             ("private", one.private, f"private_inference/{{}}/{_costs_file(one.private)}", []),
         )

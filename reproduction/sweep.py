@@ -68,6 +68,7 @@ def sweep_config(
         checkpoint="TA",
         interpolate=None,
         evaluation=options["evaluation"],
+        corruptions=None,
         autoattack=None,
         private=private,
     )

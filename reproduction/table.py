@@ -6,12 +6,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from attacks.autoattack import ENTRY as AUTOATTACK
+from formats.results import Results
 from helper.errors import UserError
 from helper.files import read_text, replace_file
 from helper.text import percent
 from reporting.figure_style import short_count
-from reporting.pareto import SECONDS, Point, point_of
+from reporting.pareto import SECONDS, Point
 from reporting.results import read_results
+from reporting.tables import METRICS
 from reproduction.config import TRAININGS, Config
 from reproduction.ledger import Ledger
 from reproduction.private import is_estimate, private_cost
@@ -44,17 +46,16 @@ def results_table(config: Config, rows: Sequence[Row], ledger: Ledger) -> str:
 
 
 def _row_lines(row: Row, ledger: Ledger) -> list[str]:
-    files = {kind: step.marker for kind, step in row.measurements.items() if ledger.is_done(step)}
-    accuracy, strongest = (
-        read_results(files[kind]).accuracy if kind in files else None for kind in ("evaluation", "autoattack")
-    )
-    measured = accuracy or strongest
-    branches = list(measured.CA) if measured else [""]
+    measured = measured_of(row, ledger)
+    source = sources(measured)
+    strongest = measured["autoattack"].accuracy.attacks if "autoattack" in measured else None
+    branches = list(next(iter(measured.values())).accuracy.CA) if measured else [""]
     trained = [step for step in row.made_by if step.kind in TRAININGS]
     epochs = sum(step.options["epochs"] for step in trained)
     # Of the runs themselves, so that one that was begun by hand counts too.
     hours = sum((read_results(step.marker).wall_time_s or 0) for step in trained) / 3600
-    cost = _private_cells(row.measurements["private"]) if "private" in files else ["", ""]
+    private = private_of(row, ledger)
+    cost = _private_cells(private) if private else ["", ""]
     # Of a budget in seconds only the run knows how many ReLUs it bought.
     kept = row.relus if row.relus is not None else read_results(trained[-1].marker).relus.kept
     lines = []
@@ -62,11 +63,29 @@ def _row_lines(row: Row, ledger: Ledger) -> list[str]:
         first = position == 0
         relus = f"{kept:,} ({100 * kept / row.total:.0f} %)"
         cells = [f"{ROLES[row.role]}, {row.round.title}" if first else "", relus if first else "", branch]
-        cells += [_percent(accuracy.of(metric) if accuracy else {}, branch) for metric in ("CA", "NPA", "AdvA")]
-        cells.append(_percent((strongest.attacks or {}).get(AUTOATTACK.name) if strongest else {}, branch))
+        cells += [_percent(of.accuracy.of(metric) if (of := source[metric]) else {}, branch) for metric in METRICS]
+        cells.append(_percent((strongest or {}).get(AUTOATTACK.name), branch))
         cells += [*cost, str(epochs), f"{hours:.1f}", str(row.seed)] if first else [""] * 5
         lines.append(_line(cells))
     return lines
+
+
+def measured_of(row: Row, ledger: Ledger) -> dict[str, Results]:
+    """The accuracies of a network that are known, by the kind of their measurement."""
+    steps = {kind: step for kind, step in row.measurements.items() if kind != "private" and ledger.is_done(step)}
+    return {kind: read_results(step.marker) for kind, step in steps.items()}
+
+
+def sources(measured: Mapping[str, Results]) -> dict[str, Results | None]:
+    """Where CA, NPA and AdvA are taken from."""
+    evaluation = measured.get("evaluation")
+    return {metric: measured.get("corruptions", evaluation) if metric == "NPA" else evaluation for metric in METRICS}
+
+
+def private_of(row: Row, ledger: Ledger) -> Step | None:
+    """Its private inference, where that is done."""
+    step = row.measurements.get("private")
+    return step if step and ledger.is_done(step) else None
 
 
 def _private_cells(step: Step) -> list[str]:
@@ -81,15 +100,18 @@ def pareto_points(rows: Sequence[Row], ledger: Ledger) -> tuple[list[Point], str
     points: list[Point] = []
     words: dict[str, None] = {}
     for row in rows:
-        done = {kind: step for kind, step in row.measurements.items() if ledger.is_done(step)}
-        if "evaluation" not in done:
+        measured = measured_of(row, ledger)
+        if "evaluation" not in measured:
             continue
-        cost = private_cost(done["private"]) if "private" in done else None
+        private = private_of(row, ledger)
+        cost = private_cost(private) if private else None
         if cost:
             words[f"{cost.protocol} over {cost.link}, {cost.how}"] = None
-        results = read_results(done["evaluation"].marker)
+        results = measured["evaluation"]
         label = f"{ROLES[row.role]}, {row.round.title}, {short_count(results.relus.kept)} ReLUs"
-        points.append(point_of(results, label, cost.seconds if cost else None))
+        known = {metric: getattr(of.oracle, metric) for metric, of in sources(measured).items() if of}
+        accuracy = {metric: share for metric, share in known.items() if share is not None}
+        points.append(Point(label, results.relus.kept, accuracy, cost.seconds if cost else None))
     return points, f"{SECONDS}\n{'; '.join(words)}"
 
 

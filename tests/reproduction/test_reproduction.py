@@ -11,7 +11,8 @@ import yaml
 from support.running import fails, run
 
 from helper.errors import UserError
-from helper.text import duration
+from helper.text import duration, percent
+from reporting.results import read_results
 from reproduction.config import budget_of, config_names, read_config
 from reproduction.costs import Sizes, passes
 from reproduction.ledger import Ledger
@@ -147,6 +148,21 @@ def test_a_reproduction_runs_once_and_its_table_says_what_was_measured(config_fi
     assert (tmp_path / "save/small/report.html").exists()
     assert "$ python" not in run(command(path, tmp_path))
     assert "left: 0 s" in run(command(path, tmp_path, "--dry_run"))
+
+
+@pytest.mark.slow
+def test_npa_comes_from_a_measurement_of_its_own(config_file, tmp_path):
+    noise = {"limit_val_batches": 1, "corruptions": "common", "generate": True, "attack_mode": "none"}
+    path = config_file(budgets=[], corruptions=noise)
+    run(command(path, tmp_path, f"--publish {tmp_path}/results.md"))
+    apart, together = (
+        read_results(tmp_path / f"save/small/validation/short_teacher_{kind}/results.json").accuracy
+        for kind in ("corruptions", "evaluation")
+    )
+    assert not together.NPA
+    assert not apart.AdvA
+    written = [f"{percent(values['0'])}" for values in (together.CA, apart.NPA, together.AdvA)]
+    assert f"| 0 | {' | '.join(written)} |" in (tmp_path / "results.md").read_text()
 
 
 @pytest.mark.slow
