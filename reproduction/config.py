@@ -29,8 +29,8 @@ Options = Mapping[str, Any]
 @dataclass(frozen=True)
 class Round:
     """`budgets`: as written, '25%' of the ReLUs, '50k' of them, or '12s' of private inference, by the link and the
-    protocol of `private`. `teacher_of`: the round whose teacher serves here.
-    `teacher_file`: a finished teacher, which is not trained here; the options of `teacher` say how it was.
+    protocol of `private`. `teacher_of`: the round whose teacher serves here, that of the same seed or else of its
+    first. `teacher_file`: a finished teacher, which is not trained here; the options of `teacher` say how it was.
 
     `checkpoint`: 'TA' or 'ATA', which of the selected weights is passed on. `interpolate`: the weight of AdvA, with
     which one network without branches is made of every student, or None. `evaluation`, `corruptions`, `autoattack`,

@@ -122,7 +122,8 @@ class _Planner:
         origin = next(other for other in self.config.rounds if other.name == (one.teacher_of or one.name))
         if file := origin.teacher_file:
             return Step(f"{origin.name}_teacher", "given", (), file, file, origin.teacher, branch_count(origin.teacher))
-        return self._training(origin, 0, f"{origin.name}_teacher{_seed(seed)}", origin.teacher, seed, [])
+        own = seed if seed in origin.seeds else origin.seeds[0]
+        return self._training(origin, 0, f"{origin.name}_teacher{_seed(own)}", origin.teacher, own, [])
 
     def _students(self, one: Round, seed: int, budget: str, teacher: Step) -> list[tuple[list[Step], Row]]:
         relus, asked = self._budget(one, budget)

@@ -83,7 +83,16 @@ def test_a_round_changes_what_it_names_and_may_take_the_teacher_of_another(confi
     steps, rows = plan(config, Place(tmp_path, "data"), ["second"])
     assert [step.name for step in steps] == ["second_mask_15pct_seed3", "second_student_15pct_seed3"]
     assert [row.role for row in rows] == ["student"]
-    assert "first_teacher_seed3" in options_of(steps[0])["--path_t"]
+    assert "/first_teacher/" in options_of(steps[0])["--path_t"]
+
+
+def test_a_student_has_the_teacher_of_its_seed_where_there_is_one(config_file, tmp_path):
+    rounds = {"first": {"seeds": [0, 3]}, "second": {"teacher_of": "first", "seeds": [3, 4]}}
+    steps = steps_of(config_file(rounds=rounds), tmp_path)
+    made = {step.name: str(step.product) for step in steps}
+    taught = {step.name: options_of(step)["--path_t"] for step in steps if step.kind == "stage1"}
+    assert taught["second_mask_15pct_seed3"] == made["first_teacher_seed3"]
+    assert taught["second_mask_15pct_seed4"] == made["first_teacher"]
 
 
 @pytest.mark.parametrize(
