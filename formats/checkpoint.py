@@ -225,7 +225,8 @@ class PruningState(Checkpoint):
 class RunState(Checkpoint):
     """*_last.pth: a checkpoint and all that its run goes on from.
 
-    `meter`: sums over the steps of an epoch, with their counts; `search`: the mask search's own, see its file.
+    `meter`: sums over the steps of an epoch, with their counts; `search`: the mask search's own, see its file;
+    `inputs`: SHA-256 of the checkpoints that the run began with, by their options.
     """
 
     epoch: Count
@@ -234,6 +235,7 @@ class RunState(Checkpoint):
     meter: Tensors
     search: dict[Text, Any] | None = None  # what the search's own record takes
     average: AverageRecord | None = None
+    inputs: dict[Name, Digest] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def stands_at_its_epoch(self) -> Self:

@@ -133,7 +133,8 @@ class Plan:
     """A run of `stage` 0, 1 or 2, every choice of its options made. No part of it changes while it is carried out.
 
     `attack` is that in training, `judged_under` that in evaluations, of `attacked_images` images an epoch (None: all).
-    `record` is what the run's files say of it: every option under its own name, as plain values.
+    `record` is what the run's files say of it: every option under its own name, as plain values; `inputs` the SHA-256
+    of the checkpoints that it begins with, by their options.
     """
 
     stage: int
@@ -150,6 +151,7 @@ class Plan:
     run: RunIdentity
     seed: int
     record: Mapping[str, object]
+    inputs: Mapping[str, str]
     distillation: Distillation | None = None
     search: SearchPlan | None = None
 

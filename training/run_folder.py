@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from attacks.options import attack_defaults
@@ -29,14 +30,46 @@ def file_to_resume(run: RunIdentity) -> Path | None:
     return Path(run.resume) if run.resume else None
 
 
-def resumed_options(run: RunIdentity) -> dict | None:
-    """The record of the run that goes on; None where it begins."""
+@dataclass(frozen=True)
+class Beginning:
+    """What a run began with: its `record`, and `inputs`, the SHA-256 of checkpoints by their options, where known."""
+
+    record: dict[str, object]
+    inputs: dict[str, str] = field(default_factory=dict)
+
+
+def beginning_of(run: RunIdentity) -> Beginning | None:
+    """That of the run that goes on; None where it begins."""
     file = file_to_resume(run)
-    return read_run_state(file).args if file else None
+    if file is None:
+        return None
+    state = read_run_state(file)
+    return Beginning(dict(state.args), state.inputs)
 
 
-def check_resumed(given: Mapping[str, object], begun: Mapping[str, object], run: RunIdentity) -> None:
-    """Raise UserError where the record of a run differs from that of its beginning in what is computed."""
+def check_resumed(given: Beginning, begun: Beginning | None, run: RunIdentity) -> None:
+    """Raise UserError where a run that goes on differs from its beginning in what is computed.
+
+    A checkpoint is the same wherever it lies now, and another one where its content has changed.
+    """
+    if begun is None:
+        return
+    _check_options(given.record, _moved(begun, given), run)
+    for name in given.inputs.keys() & begun.inputs.keys():
+        if given.inputs[name] != begun.inputs[name]:
+            raise UserError(
+                f"--resume: {given.record[name]} is no longer the --{name} that {file_to_resume(run)} began with: "
+                "its content has changed; bring it back, or give another --run_name for a new run"
+            )
+
+
+def _moved(begun: Beginning, given: Beginning) -> Mapping[str, object]:
+    """The record of the beginning, with the present places of the checkpoints that are the same."""
+    same = [name for name, digest in given.inputs.items() if begun.inputs.get(name) == digest]
+    return {**begun.record, **{name: given.record[name] for name in same}}
+
+
+def _check_options(given: Mapping[str, object], begun: Mapping[str, object], run: RunIdentity) -> None:
     # An entry's own options, of before there was the entry, would have been its defaults.
     defaults = search_defaults() | attack_defaults() | weight_defaults() | sparse_defaults()
     # Stage 2 was dense, whether it was told so or not.

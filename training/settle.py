@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import cache, partial
 from types import MappingProxyType
-from typing import Any
 
 import torch
 
@@ -15,7 +14,7 @@ from dataset import dataset_spec
 from dataset.options import data_settings
 from distiller_zoo.loss import losses
 from helper.errors import UserError
-from helper.files import real_path
+from helper.files import file_digest, real_path
 from helper.processes import Processes, on_main_process, restarts
 from helper.run_folder import default_folder, plain_arguments, run_folder, runs_folder
 from helper.text import count
@@ -30,10 +29,12 @@ from training.objective import Objective, parse_objective
 from training.options import evaluation_attack, loss_weights, optimisation, training_attack
 from training.origin import Origin, check_answers, find_origin, share_out
 from training.plan import Budget, Distillation, Optimisation, Plan, RunIdentity, model_spec
-from training.run_folder import check_resumed, resumed_options
+from training.run_folder import Beginning, beginning_of, check_resumed
 from training.seconds_options import settle_seconds
 from training.sparse_momentum import Sparsity
 from training.sparse_options import recorded_weights, settle_sparsity
+
+INPUTS = ("path_t", "path_s_load", "mask_from")  # options that name a checkpoint
 
 
 @torch.random.fork_rng(devices=())
@@ -65,7 +66,7 @@ def settle(args: argparse.Namespace, processes: Processes, *, stage: int) -> Pla
     named = partial(settle_run, args, stage, data.name, mode, branches, distillation)
     optimise = optimisation(args, settle_weights(args, named(None)) if stage == 2 else None)
     run = named(optimise.sparsity)
-    begun = on_main_process(lambda: resumed_options(run))
+    begun = on_main_process(lambda: beginning_of(run))
     data_on = choose_data_on(kept(args.data_on, begun, "data_on"), data, processes.device)
     acceleration = settle_acceleration(args, kept(args.amp, begun, "amp"), fresh, processes)
 
@@ -73,9 +74,8 @@ def settle(args: argparse.Namespace, processes: Processes, *, stage: int) -> Pla
     decided = {"dataset": data.name, "robust_train_mode": mode, "data_on": data_on, **recorded(acceleration, optimise)}
     if stage:
         decided |= {"mask_freeze_epochs": search.freeze_epochs} if search else recorded_weights(optimise.sparsity)
-    record = plain_arguments({**vars(args), **decided})
-    if begun is not None:
-        check_resumed(record, begun, run)
+    given = Beginning(plain_arguments({**vars(args), **decided}), on_main_process(lambda: input_digests(args)))
+    check_resumed(given, begun, run)
     plan = Plan(
         stage=stage,
         model=model,
@@ -90,7 +90,8 @@ def settle(args: argparse.Namespace, processes: Processes, *, stage: int) -> Pla
         acceleration=acceleration,
         run=run,
         seed=args.seed,
-        record=MappingProxyType(record),
+        record=MappingProxyType(given.record),
+        inputs=MappingProxyType(given.inputs),
         distillation=distillation,
         search=search,
     )
@@ -99,9 +100,14 @@ def settle(args: argparse.Namespace, processes: Processes, *, stage: int) -> Pla
     return plan
 
 
-def kept(given: str, begun: Mapping[str, Any] | None, name: str) -> str:
+def kept(given: str, begun: Beginning | None, name: str) -> str:
     """What an option's 'auto' was when the run began that now goes on."""
-    return begun.get(name, given) if begun and given == "auto" else given
+    return str(begun.record.get(name, given)) if begun and given == "auto" else given
+
+
+def input_digests(args: argparse.Namespace) -> dict[str, str]:
+    """SHA-256 of the checkpoints that the options name, by option."""
+    return {name: file_digest(path) for name in INPUTS if (path := getattr(args, name, None))}
 
 
 def recorded(acceleration: Acceleration, optimise: Optimisation) -> dict[str, object]:
@@ -155,8 +161,8 @@ def settle_objective(args: argparse.Namespace, mode: str, branches: int, *, with
 
 def settle_weights(args: argparse.Namespace, dense: RunIdentity) -> Sparsity | None:
     """None for dense weights. `dense`: the run with these, which goes on so if nobody could say otherwise then."""
-    begun = on_main_process(lambda: resumed_options(dense))
-    return None if begun is not None and "density" not in begun else settle_sparsity(args)
+    begun = on_main_process(lambda: beginning_of(dense))
+    return None if begun is not None and "density" not in begun.record else settle_sparsity(args)
 
 
 def notes(plan: Plan, given: Mapping[str, object]) -> Iterator[str]:

@@ -29,5 +29,6 @@ def begun(path: Path, plan: Plan, **changed: object) -> None:
     model = build_model(plan.model, **dataclasses.asdict(plan.network))
     progress = {"epoch": 1, "step": 0, "best": {}, "masks_frozen": True, "calm_epochs": 0, "seconds": 1.0}
     state = {"optimizer": {"state": {}, "param_groups": [{"lr": 0.1}]}, "meter": {}, "search": None}
+    state["inputs"] = dict(plan.inputs)
     described = describe_model(plan.model, model)
     save_checkpoint(path, RunState(**described, progress=progress, args=args, epoch=1, **state))

@@ -6,13 +6,14 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 from support.plans import ROBUST, TEACHER, begun
 from support.runs import ALONE, plan_of
 
 from helper.errors import UserError
 from training import run_folder
 from training import settle as settling
-from training.run_folder import RunFolder, check_resumed
+from training.run_folder import Beginning, RunFolder, check_resumed
 
 pytestmark = pytest.mark.slow
 
@@ -73,7 +74,7 @@ def test_runs_from_before_there_were_plans_go_on(stage, stage1, stage2):
     dense = {"dense": True} if stage == 2 else {}  # which it always was
     assert (old | dense).items() <= plan.record.items()
     paths = {name: plan.record.get(name) for name in ("path_t", "path_s_load") if name in plan.record}
-    check_resumed(plan.record, {**old, **paths}, plan.run)
+    check_resumed(Beginning(dict(plan.record), dict(plan.inputs)), Beginning({**old, **paths}), plan.run)
 
 
 def test_a_run_of_before_there_were_sparse_weights_stays_dense(stage2, tmp_path, capsys):
@@ -106,6 +107,22 @@ def test_a_sparse_run_and_a_dense_one_are_no_continuation_of_each_other(stage2, 
 def test_an_attack_s_own_option_was_its_default_before_there_was_the_attack(monkeypatch):
     monkeypatch.setattr(run_folder, "attack_defaults", lambda: {"toy_option": 3})
     plan = plan_of(TEACHER)
-    check_resumed({**plan.record, "toy_option": 3}, plan.record, plan.run)
+    check_resumed(Beginning({**plan.record, "toy_option": 3}), Beginning(dict(plan.record)), plan.run)
     with pytest.raises(UserError, match="toy_option is 4 here and 3 in"):
-        check_resumed({**plan.record, "toy_option": 4}, plan.record, plan.run)
+        check_resumed(Beginning({**plan.record, "toy_option": 4}), Beginning(dict(plan.record)), plan.run)
+
+
+def test_a_checkpoint_is_the_same_wherever_it_lies_and_another_one_once_it_is_changed(stage1, tmp_path):
+    teacher = Path(stage1.split("--path_t ")[1].split()[0])
+    here, there = tmp_path / "here.pth", tmp_path / "there.pth"
+    here.write_bytes(teacher.read_bytes())
+    command = f"{stage1} {ROBUST} --save_dir {tmp_path} --run_name run --resume auto"
+    plan = plan_of(command.replace(str(teacher), str(here)))
+    begun(plan.run.last, plan)
+    here.rename(there)
+    moved = plan_of(command.replace(str(teacher), str(there)))
+    assert moved.inputs == plan.inputs
+    assert moved.record["path_t"] == str(there)
+    torch.save(torch.load(there) | {"epoch": 7}, here)
+    with pytest.raises(UserError, match=r"here\.pth is no longer the --path_t .* content has changed"):
+        plan_of(command.replace(str(teacher), str(here)))
