@@ -48,6 +48,7 @@ class RoundRecord(Record):
     teacher: Given | None = None
     stage1: Given | None = None
     stage2: Given | None = None
+    one_branch: Given | None = None
     evaluation: Given | None = None
     corruptions: Given | None = None
     autoattack: Given | None = None

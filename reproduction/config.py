@@ -22,7 +22,7 @@ from masks.allocation import relu_count, relus_of
 FOLDER = Path(__file__).parent.parent / "reproduce"
 TRAININGS = ("teacher", "stage1", "stage2")
 # Options of all three trainings, then of each, then of the measurements.
-OPTION_GROUPS = ("training", *TRAININGS, "evaluation", "corruptions", "autoattack", "private")
+OPTION_GROUPS = ("training", *TRAININGS, "one_branch", "evaluation", "corruptions", "autoattack", "private")
 Options = Mapping[str, Any]
 
 
@@ -33,7 +33,8 @@ class Round:
     first. `teacher_file`: a finished teacher, which is not trained here; the options of `teacher` say how it was.
 
     `checkpoint`: 'TA' or 'ATA', which of the selected weights is passed on. `interpolate`: the weight of AdvA, with
-    which one network without branches is made of every student, or None. `evaluation`, `corruptions`, `autoattack`,
+    which one network without branches is made of every student, or None; `one_branch`: what differs from stage 2 where
+    that is fine-tuned further, through its one branch, or None. `evaluation`, `corruptions`, `autoattack`,
     `private`: options of these measurements, or None where they are not made. `corruptions` is an evaluation too: with
     it, NPA is measured apart, of fewer images than CA and AdvA, and takes the place of that of `evaluation`.
     """
@@ -49,6 +50,7 @@ class Round:
     teacher_file: Path | None
     checkpoint: str
     interpolate: float | None
+    one_branch: Options | None
     evaluation: Options | None
     corruptions: Options | None
     autoattack: Options | None

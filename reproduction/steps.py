@@ -137,6 +137,11 @@ class _Planner:
         if one.interpolate is not None and tuned.branches > 1:
             mixed = self._interpolation(one, f"{one.name}_interpolated_{label}", tuned, seed)
             made.append(([mixed], self._row(one, "interpolated", seed, relus, [*chain, mixed])))
+            if one.one_branch is not None:
+                options = {**one.stage2, **one.one_branch, "use2BN": False, "use3BN": False, "use1BN": True}
+                again = [*distil, "--path_s_load", mixed.product]
+                single = self._training(one, 2, f"{one.name}_one_branch_{label}", options, seed, again)
+                made.append(([single], self._row(one, "one_branch", seed, relus, [*chain, mixed, single])))
         return made
 
     def _budget(self, one: Round, budget: str) -> tuple[int | None, list[object]]:

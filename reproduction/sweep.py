@@ -67,6 +67,7 @@ def sweep_config(
         teacher_file=real_path(teacher),
         checkpoint="TA",
         interpolate=None,
+        one_branch=None,
         evaluation=options["evaluation"],
         corruptions=None,
         autoattack=None,

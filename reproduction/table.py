@@ -33,7 +33,12 @@ HEAD = (
     "hours",
     "seed",
 )
-ROLES = {"teacher": "teacher", "student": "student", "interpolated": "student, one branch"}
+ROLES = {
+    "teacher": "teacher",
+    "student": "student",
+    "interpolated": "one branch, interpolated",
+    "one_branch": "one branch, fine-tuned",
+}
 
 
 def results_table(config: Config, rows: Sequence[Row], ledger: Ledger) -> str:

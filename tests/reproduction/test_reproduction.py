@@ -75,6 +75,22 @@ def test_a_chain_passes_its_files_on(config_file, tmp_path):
     assert list(steps).index("short_teacher_private") > list(steps).index("short_student_15pct_evaluation")
 
 
+def test_an_interpolated_network_is_fine_tuned_through_its_one_branch(config_file, tmp_path):
+    common = {**SMALL["training"], "use2BN": True, "attack_mode": "nfgsm"}
+    path = config_file(training=common, interpolate=0.4, one_branch={"epochs": 3})
+    config = read_config(path)
+    steps, rows = plan(config, Place(tmp_path, "data"), ["short"])
+    made = {step.name: step for step in steps}
+    mixed, single = made["short_interpolated_15pct"], made["short_one_branch_15pct"]
+    assert options_of(mixed)["--weight"] == "0.4"
+    assert options_of(single)["--path_s_load"] == str(mixed.product)
+    assert options_of(single)["--epochs"] == "3"
+    assert {"--use1BN", "--dense"} <= set(single.command)
+    assert "--use2BN" not in single.command
+    assert single.branches == 1
+    assert [row.role for row in rows] == ["teacher", "student", "interpolated", "one_branch"]
+
+
 def test_a_round_changes_what_it_names_and_may_take_the_teacher_of_another(config_file, tmp_path):
     rounds = {"first": {}, "second": {"teacher_of": "first", "stage2": {"epochs": 5}, "evaluation": None, "seeds": [3]}}
     config = read_config(config_file(rounds=rounds))
