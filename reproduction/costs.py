@@ -19,7 +19,7 @@ from models.branches import plan_views
 from reproduction.config import TRAININGS, Config, Options
 from reproduction.ledger import Ledger
 from reproduction.runner import ROOT, child_environment
-from reproduction.steps import Place, Step
+from reproduction.steps import OF_EVERY_ROW, Place, Step
 
 TO_WEIGHTS, TO_IMAGES = 3, 2  # forward and backward
 # Standard AutoAttack on a network that withstands it for a third of the images: two APGDs and FAB of 100 steps, nine
@@ -63,7 +63,7 @@ def passes(step: Step, sizes: Sizes) -> float | None:
     """Forward passes of one image that a step takes, or None where that is not what its time goes by."""
     if step.kind in TRAININGS:
         return _training_passes(step, sizes)
-    if step.kind in ("evaluation", "corruptions", "autoattack"):
+    if step.kind in (*OF_EVERY_ROW, "autoattack"):
         return _evaluation_passes(step, sizes)
     return None
 

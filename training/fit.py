@@ -217,6 +217,6 @@ class Fit:
         sums = {"meter": self.meter.state_dict(), "search": search.state_dict() if search else None}
         if self.task.processes.is_main:
             state = {"progress": asdict(self.progress), "optimizer": self.optimizer.state_dict(), **sums}
+            state["inputs"] = dict(self.plan.inputs)
             state |= {"average": self.average.state_dict()} if self.average else {}
-            state |= {"inputs": dict(self.plan.inputs)}
             self.run.save(self.run.last, RunState(**self.described(self.task.student), **tensors_to_cpu(state)))
