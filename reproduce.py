@@ -35,7 +35,10 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         "--save_dir", default="save/reproduce", metavar="DIR", help="default: save/reproduce; each config has a folder"
     )
     parser.add_argument(
-        "--publish", type=Path, metavar="FILE", help="write the table into this Markdown file too: docs/results.md"
+        "--publish",
+        type=Path,
+        metavar="FILE",
+        help="write the table into this Markdown file too, beside the rows of other runs: docs/results.md",
     )
     return parser.parse_args(argv)
 

@@ -34,7 +34,7 @@ from evaluation.data import SpacedSet, find_corrupted, read_judged, spaced
 from evaluation.evaluation import Evaluation
 from evaluation.examples import example_columns
 from evaluation.measurements import open_measurements
-from evaluation.options import add_corruption_options, add_evaluation_attack_options
+from evaluation.options import add_attacked_branches, add_corruption_options, add_evaluation_attack_options
 from evaluation.plan import EvaluationPlan
 from evaluation.recipe import training_recipe
 from evaluation.results import network_results
@@ -81,7 +81,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--validate_mode", choices=MODES.values(), help="all-ReLU or masked network, to make sure")
     parser.add_argument("--no_figures", action="store_true", help="write no figures")
     add_branch_options(parser)
-    add_evaluation_attack_options(parser, checkpoint="path")
+    add_attacked_branches(add_evaluation_attack_options(parser, checkpoint="path"))
     group = parser.add_argument_group("corruptions")
     add_corruption_options(group)
     group.add_argument(
@@ -122,17 +122,16 @@ def main(args: argparse.Namespace) -> None:
         on_main_process(partial(corrupted.verify, plan.corruptions.names, plan.corruptions.severities))
     if plan.baseline and not corrupted:
         raise UserError(f"--baseline: there are no corrupted images to measure on: {without}")
-    about = {}
-    if count := plan.images.limit_images:
-        about = {"of all": len(source)}
-        source, corrupted = spaced(source, count), corrupted and SpacedSet(corrupted, count)
+    source, corrupted, about = picked(source, corrupted, plan.images.limit_images)
     measured = open_measurements(plan.folder, plan.checkpoint, processes, plan.resume)
 
     measured.say(opening(plan, source, corrupted, processes))
 
     # Measurements, each on disk before the next begins
     settings = (source, measured, processes, plan.images)
-    evaluation = Evaluation(model, plan.branches, plan.data, *settings, seed=plan.seed, about=about)
+    evaluation = Evaluation(
+        model, plan.branches, plan.data, *settings, attacked=plan.attacked, seed=plan.seed, about=about
+    )
     found = evaluation.self_checks()
     accuracy = evaluation.accuracy(plan.attacks, corrupted, plan.corruptions.names, plan.corruptions.severities)
     images = corrupted.provenance.record() if corrupted else None
@@ -167,6 +166,15 @@ def main(args: argparse.Namespace) -> None:
             save_figures(drawn(plan, results, model, source, corrupted, processes.device), plan.folder / "figures")
         print(results_table(results), corruption_table(results) or f"NPA: {without}", sep="\n\n")
         print(f"written to {plan.folder}", f"next: {command('report.py', plan.folder)}", sep="\n")
+
+
+def picked(
+    source: ImageSource, corrupted: CorruptedSet | None, count: int | None
+) -> tuple[ImageSource, CorruptedSet | None, dict]:
+    """(`count` evenly spaced images of each, or all of them; what their figures depend on then)"""
+    if not count:
+        return source, corrupted, {}
+    return spaced(source, count), corrupted and SpacedSet(corrupted, count), {"of all": len(source)}
 
 
 def write_results(folder: Path, results: Results, model: Network) -> None:

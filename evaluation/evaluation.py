@@ -30,7 +30,8 @@ from reporting.tables import corruption_title, counted
 
 
 class Evaluation:
-    """`source`: the test images; `branches`: those of the network that were trained, and so are measured.
+    """`source`: the test images; `branches`: those of the network that were trained, and so are measured; `attacked`:
+    those of them that attacks are made through, all where nothing else is said.
 
     `about`: what else figures depend on, where several networks come from one checkpoint, or images are picked.
     """
@@ -45,10 +46,12 @@ class Evaluation:
         processes: Processes,
         images: DataSettings,
         *,
+        attacked: Sequence[int] | None = None,
         seed: int = 0,
         about: Mapping[str, object] | None = None,
     ):
         self.model, self.branches, self.spec, self.source = model, list(branches), spec, source
+        self.attacked = self.branches if attacked is None else list(attacked)
         self.measured, self.processes, self.settings, self.seed = measured, processes, images, seed
         self.load = partial(evaluation_loader, images, spec, processes)
         self.evaluate = partial(evaluate, model, processes=processes, seed=seed)
@@ -103,7 +106,7 @@ class Evaluation:
         return {"images": found.images, "CA": clean}
 
     def attack(self, attack: AttackSettings) -> dict[str, float]:
-        """{branch: %}, every branch attacked through itself."""
+        """{branch: %} of the attacked branches, each attacked through itself."""
         settings = {**attack.values(), **self.images, "seed": self.seed}
         whole_batches = attack.entry.whole_batches
         if whole_batches:
@@ -127,7 +130,7 @@ class Evaluation:
             )
 
         accuracy: dict[str, float] = {}
-        for branch in self.branches:
+        for branch in self.attacked:
             title = f"{attack.name} on branch {branch}"
             if attack.entry.parts:
                 found = self.measured.take_in_parts(title, Evaluated, partial(in_parts, branch, title), **settings)

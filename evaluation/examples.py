@@ -17,7 +17,7 @@ from dataset.augmix import augmix
 from dataset.corrupted_sets import CorruptedSet
 from dataset.loaders import plain, to_tensor
 from helper.precision import full_precision
-from models.branches import branch_of
+from models.branches import trained_branch_of
 from models.layers import Network, use_branch
 from reporting.image_figures import Example
 from reporting.tables import corruption_title
@@ -57,8 +57,7 @@ def example_columns(
     columns = []
 
     def branch_for(view: str) -> int:
-        branch = branch_of(view, model.spec.branches)
-        return branch if branch in trained else trained[0]
+        return trained_branch_of(view, model.spec.branches, trained)
 
     def add(title: str, view: str, images: Tensor) -> None:
         with torch.no_grad(), use_branch(model, branch_for(view)):

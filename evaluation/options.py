@@ -14,6 +14,7 @@ from helper.checkpoint import known_checkpoint
 from helper.command_line import Parser, positive
 from helper.errors import UserError
 
+ALL, ADVERSARIAL = "all", "adversarial"  # branches to attack
 EVERY_ATTACK = "the strongest attack; the weaker ones of its norm are run too, and compared with it"
 
 
@@ -24,8 +25,10 @@ def add_evaluation_attack_options(
     checkpoint: str,
     with_none: bool = True,
     title: str = EVERY_ATTACK,
-) -> None:
-    """`checkpoint`: the option that names the network's file, which says what it was trained against."""
+) -> argparse._ArgumentGroup:
+    """`checkpoint`: the option that names the network's file, which says what it was trained against. Returns the
+    group.
+    """
     parser.dependent.append(partial(trained_against, checkpoint))
     group = add_attack_choice(
         parser,
@@ -42,6 +45,17 @@ def add_evaluation_attack_options(
         type=positive,
         default=1,
         help="random starts of PGD, each on the images that withstood the ones before (default: 1)",
+    )
+    return group
+
+
+def add_attacked_branches(group: argparse._ActionsContainer) -> None:
+    group.add_argument(
+        "--attack_branches",
+        choices=(ALL, ADVERSARIAL),
+        default=ALL,
+        help="adversarial: attack that of adversarial images alone, in half the time where there are two; others have "
+        "no defence (default: all)",
     )
 
 

@@ -15,7 +15,8 @@ from formats.results import Results
 
 @dataclass(frozen=True)
 class EvaluationPlan:
-    """One checkpoint's evaluation. `branches`: those that were trained, and so are measured; `attacks`: weakest first.
+    """One checkpoint's evaluation. `branches`: those that were trained, and so are measured; `attacked`: those of them
+    that attacks are made through; `attacks`: weakest first.
 
     `baseline`: results of another network to hold corruption errors against. `folder`: where results go; `resume`: the
     file of measurements to go on with, None for that of the folder. `record`: every option under its own name.
@@ -24,6 +25,7 @@ class EvaluationPlan:
     checkpoint: Path
     model: str
     branches: tuple[int, ...]
+    attacked: tuple[int, ...]
     data: DatasetSpec
     images: DataSettings
     attacks: tuple[AttackSettings, ...]

@@ -92,7 +92,10 @@ def attack_warnings(accuracy: dict) -> list[str]:
     """Attacks of one norm, ordered by strength, must find more and more, and none may help."""
     found, sentences = accuracy.get("attacks", {}), []
     entries = [attack for name, attack in attacks().items() if name in found]
+    attacked = {branch for values in found.values() for branch in values}
     for branch, clean in accuracy["CA"].items():
+        if branch not in attacked:
+            continue
         left = {attack.name: found[attack.name][branch] for attack in entries}
         for attack in entries:
             if (value := left[attack.name]) > clean:

@@ -9,13 +9,13 @@ from types import MappingProxyType
 from dataset.options import data_settings
 from evaluation.corruption_error import check_baseline
 from evaluation.data import Corruptions
-from evaluation.options import chosen_corruptions, evaluation_attacks
+from evaluation.options import ADVERSARIAL, chosen_corruptions, evaluation_attacks
 from evaluation.plan import EvaluationPlan
 from formats.checkpoint import Checkpoint
 from helper.errors import UserError
 from helper.run_folder import measurements_folder, plain_arguments
 from models import STUDENTS, own
-from models.branches import branch_count
+from models.branches import branch_count, trained_branch_of
 from models.restore import checkpoint_data
 from reporting.results import read_results
 
@@ -40,6 +40,7 @@ def settle(args: argparse.Namespace, checkpoint: Checkpoint) -> EvaluationPlan:
         checkpoint=args.path,
         model=checkpoint.model.name,
         branches=checkpoint.trained_branches,
+        attacked=attacked_branches(args.attack_branches, checkpoint),
         data=data,
         images=data_settings(args),
         attacks=tuple(attacks),
@@ -59,6 +60,14 @@ def folder_of(args: argparse.Namespace, kind: str, checkpoint: Path, more: str =
     if args.run_name:
         return parent / args.run_name
     return measurements_folder(parent, checkpoint, more, long_names=args.long_names)
+
+
+def attacked_branches(asked: str, checkpoint: Checkpoint) -> tuple[int, ...]:
+    """Those that attacks are made through, by --attack_branches."""
+    trained = checkpoint.trained_branches
+    if asked == ADVERSARIAL:
+        return (trained_branch_of("adv", checkpoint.model.branches, trained),)
+    return tuple(trained)
 
 
 def check_options(args: argparse.Namespace, checkpoint: Checkpoint) -> None:

@@ -50,6 +50,11 @@ def in_zoo(path: Path) -> bool:
     return real_path(path).parent == real_path(zoo_folder())
 
 
+def entry_of_file(path: Path) -> ZooEntry | None:
+    """What the index says of a file of the zoo; None of any other."""
+    return next((entry for entry in read_index() if in_zoo(path) and entry.file == path.name), None)
+
+
 def local_file(path: str | Path) -> Path:
     """`path` itself, and of 'zoo:NAME' what `zoo_file` says."""
     text = str(path)

@@ -51,6 +51,12 @@ def branch_of(view: str, branches: int) -> int:
     return {"clean": 0, "aug": 1 if branches == 3 else 0, "adv": branches - 1}[view]
 
 
+def trained_branch_of(view: str, branches: int, trained: Sequence[int]) -> int:
+    """As `branch_of`, in a network of which `trained` branches are: the first of them where that of the view is not."""
+    branch = branch_of(view, branches)
+    return branch if branch in trained else trained[0]
+
+
 def recorded_views(options: Mapping[str, object]) -> tuple[str, ...]:
     """The views that a run was trained on, from the options that its checkpoint records."""
     aug, adv = (options.get(name, "none") != "none" for name in ("augment_mode", "attack_mode"))

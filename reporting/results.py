@@ -47,7 +47,7 @@ def base_results(
         accuracy=accuracy,
         oracle=Oracle(**picked),
         single_branch=best_single_branch(accuracy),
-        single_branch_rule=BEST_BRANCH,
+        single_branch_rule=best_branch_rule(accuracy),
         relus=relus,
         warnings=tuple(warnings),
         versions=versions(),
@@ -64,10 +64,18 @@ def oracle_branches(accuracy: Accuracy) -> dict[str, int]:
     return {metric: branch for metric, branch in chosen.items() if accuracy.of(metric)}
 
 
+def best_branch_rule(accuracy: Accuracy) -> str:
+    """What `best_single_branch` goes by, in words."""
+    some = accuracy.AdvA and accuracy.AdvA.keys() != accuracy.CA.keys()
+    return f"{BEST_BRANCH}, of the attacked ones" if some else BEST_BRANCH
+
+
 def best_single_branch(accuracy: Accuracy) -> SingleBranch:
-    """By CA and AdvA, which training and validation both measure, so that one file has one answer (BEST_BRANCH)."""
+    """By CA and AdvA, which training and validation both measure, so that one file has one answer (BEST_BRANCH). Of
+    branches of which some were not attacked, those that were are judged.
+    """
     judged = [metric for metric in ("CA", "AdvA") if accuracy.of(metric)]
-    best = max(accuracy.CA, key=lambda branch: mean(accuracy.of(metric)[branch] for metric in judged))
+    best = max(accuracy.of(judged[-1]), key=lambda branch: mean(accuracy.of(metric)[branch] for metric in judged))
     return SingleBranch(
         branch=int(best), **{metric: accuracy.of(metric)[best] for metric in METRICS if accuracy.of(metric)}
     )

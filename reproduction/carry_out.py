@@ -17,9 +17,10 @@ from reproduction.costs import estimate
 from reproduction.ledger import Ledger
 from reproduction.options import Work
 from reproduction.private import is_estimate
+from reproduction.published import put_into
 from reproduction.runner import ROOT, Runner
 from reproduction.steps import OF_EVERY_ROW, Row, Step, plan
-from reproduction.table import pareto_points, put_into, results_table
+from reproduction.table import pareto_points, results_table
 
 
 def carry_out(config: Config, work: Work, rounds: Sequence[str], *, publish: Path | None = None) -> None:
@@ -69,7 +70,7 @@ def print_plan(steps: Sequence[Step], seconds: dict[str, float | None], ledger: 
 def write_results(publish: Path | None, save: Path, config: Config, rows: Sequence[Row], ledger: Ledger) -> None:
     """The table, the page of all evaluations, and accuracy against ReLUs and against seconds as a figure."""
     text = results_table(config, rows, ledger)
-    put_into(save / "results.md", config.name, text)
+    text = put_into(save / "results.md", config.name, text)
     if publish:
         put_into(publish, config.name, text)
     measured = [

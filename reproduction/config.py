@@ -18,6 +18,7 @@ from helper.errors import UserError
 from helper.files import read_record
 from helper.zoo import local_file
 from masks.allocation import relu_count, relus_of
+from models.branches import branch_count
 
 FOLDER = Path(__file__).parent.parent / "reproduce"
 TRAININGS = ("teacher", "stage1", "stage2")
@@ -97,6 +98,12 @@ def _settle(path: Path, name: str, common: Configuration, own: RoundRecord) -> R
         epochs = trained.get("epochs")
         if used and (not isinstance(epochs, int) or isinstance(epochs, bool)):
             raise UserError(f"{path}: round {name}: {stage} needs 'epochs', a whole number")
+    fine_tuned = options["one_branch"] is not None and settled.budgets
+    if fine_tuned and (settled.interpolate is None or branches_with(options["stage2"]) == 1):
+        raise UserError(
+            f"{path}: round {name}: one_branch fine-tunes what interpolation makes of a student of several branches; "
+            "it needs interpolate, the weight of AdvA, and use2BN or use3BN; or say one_branch: null"
+        )
     return Round(
         name=name,
         title=own.title or name,
@@ -116,6 +123,11 @@ def _merged(group: str, common: RoundRecord, own: RoundRecord) -> Options | None
     if not layers or layers[-1] is None:
         return None
     return {name: value for layer in layers for name, value in (layer or {}).items()}
+
+
+def branches_with(options: Options) -> int:
+    """Of the network that a training with these options makes."""
+    return branch_count(use2BN=bool(options.get("use2BN")), use3BN=bool(options.get("use3BN")))
 
 
 def budget_of(budget: str, total: int, where: str) -> int:

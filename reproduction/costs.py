@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from attacks.attack import attack_named
 from dataset import dataset_spec, heldout_split, load_dataset
 from dataset.corruptions import CORRUPTIONS, SEVERITIES
+from evaluation.options import ADVERSARIAL
 from helper.errors import UserError
 from models.branches import plan_views
 from reproduction.config import TRAININGS, Config, Options
@@ -98,15 +99,16 @@ def _training_passes(step: Step, sizes: Sizes) -> float:
 
 def _evaluation_passes(step: Step, sizes: Sizes) -> float:
     options: Options = {**DEFAULTS, "corruptions": "common", "restarts": 1, **given(step)}
-    image = 1  # clean
+    attacked = 1 if options.get("attack_branches") == ADVERSARIAL else step.branches
+    image = step.branches  # clean
     if options.get("attack_mode") != "none":
-        image += 1 + TO_IMAGES + 1  # self-checks, FGSM
-        image += options["restarts"] * (TO_IMAGES * options.get("steps", 20) + 1)
+        image += step.branches + attacked * (TO_IMAGES + 1)  # self-checks, FGSM
+        image += attacked * options["restarts"] * (TO_IMAGES * options.get("steps", 20) + 1)
     if step.kind == "autoattack":
-        image += AUTOATTACK_PASSES
+        image += attacked * AUTOATTACK_PASSES
     if options["corruptions"] != "none":
-        image += len(CORRUPTIONS) * len(SEVERITIES)
-    return step.branches * _limited(sizes.test, options, "limit_val_batches") * image
+        image += step.branches * len(CORRUPTIONS) * len(SEVERITIES)
+    return _limited(sizes.test, options, "limit_val_batches") * image
 
 
 def _limited(images: int, options: Options, limit: str) -> int:

@@ -12,7 +12,7 @@ from helper.errors import UserError
 from helper.run_folder import run_folder
 from masks.counting import relu_totals
 from models import build_model, student_name
-from reproduction.config import TRAININGS, Config, Options, Round, budget_of
+from reproduction.config import TRAININGS, Config, Options, Round, branches_with, budget_of
 from training.naming import checkpoint_stem
 
 OF_EVERY_ROW = ("evaluation", "corruptions")  # the measurements without which it is of little use
@@ -75,10 +75,6 @@ def plan(config: Config, place: Place, rounds: Sequence[str]) -> tuple[list[Step
     return [step for steps, _ in parts for step in steps], [row for _, rows in parts for row in rows]
 
 
-def branch_count(options: Options) -> int:
-    return 3 if options.get("use3BN") else 2 if options.get("use2BN") else 1
-
-
 def as_arguments(options: Options) -> Iterator[str]:
     """{'epochs': 3, 'use2BN': True, 'network': ['lan', 'wan']} -> --epochs 3 --use2BN --network lan wan"""
     for name, value in options.items():
@@ -121,7 +117,9 @@ class _Planner:
     def _teacher(self, one: Round, seed: int) -> Step:
         origin = next(other for other in self.config.rounds if other.name == (one.teacher_of or one.name))
         if file := origin.teacher_file:
-            return Step(f"{origin.name}_teacher", "given", (), file, file, origin.teacher, branch_count(origin.teacher))
+            return Step(
+                f"{origin.name}_teacher", "given", (), file, file, origin.teacher, branches_with(origin.teacher)
+            )
         own = seed if seed in origin.seeds else origin.seeds[0]
         return self._training(origin, 0, f"{origin.name}_teacher{_seed(own)}", origin.teacher, own, [])
 
@@ -163,7 +161,7 @@ class _Planner:
         self, one: Round, stage: int, name: str, options: Options, seed: int, arguments: Sequence[object]
     ) -> Step:
         model = self.student if stage else self.config.model
-        branches, attacked = branch_count(options), options.get("attack_mode", "none") != "none"
+        branches, attacked = branches_with(options), options.get("attack_mode", "none") != "none"
         stem, criterion = checkpoint_stem(model, stage, attacked=attacked), ""
         if attacked:
             criterion = "_TA0.0" if one.checkpoint == "TA" else f"_ATA{branches - 1:.1f}"

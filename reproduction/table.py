@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 from attacks.autoattack import ENTRY as AUTOATTACK
 from formats.results import Results
-from helper.errors import UserError
-from helper.files import read_text, replace_file
 from helper.text import percent
+from helper.zoo import entry_of_file
 from reporting.figure_style import short_count
 from reporting.pareto import SECONDS, Point
 from reporting.results import read_results
@@ -56,9 +54,7 @@ def _row_lines(row: Row, ledger: Ledger) -> list[str]:
     strongest = measured["autoattack"].accuracy.attacks if "autoattack" in measured else None
     branches = list(next(iter(measured.values())).accuracy.CA) if measured else [""]
     trained = [step for step in row.made_by if step.kind in TRAININGS]
-    epochs = sum(step.options["epochs"] for step in trained)
-    # Of the runs themselves, so that one that was begun by hand counts too.
-    hours = sum((read_results(step.marker).wall_time_s or 0) for step in trained) / 3600
+    epochs, hours = training_cells(row)
     private = private_of(row, ledger)
     cost = _private_cells(private) if private else ["", ""]
     # Of a budget in seconds only the run knows how many ReLUs it bought.
@@ -70,9 +66,25 @@ def _row_lines(row: Row, ledger: Ledger) -> list[str]:
         cells = [f"{ROLES[row.role]}, {row.round.title}" if first else "", relus if first else "", branch]
         cells += [_percent(of.accuracy.of(metric) if (of := source[metric]) else {}, branch) for metric in METRICS]
         cells.append(_percent((strongest or {}).get(AUTOATTACK.name), branch))
-        cells += [*cost, str(epochs), f"{hours:.1f}", str(row.seed)] if first else [""] * 5
+        cells += [*cost, epochs, hours, str(row.seed)] if first else [""] * 5
         lines.append(_line(cells))
     return lines
+
+
+def training_cells(row: Row) -> list[str]:
+    """Epochs and hours of all the trainings that led to a network; of a given teacher as far as the zoo knows them."""
+    trained = [step for step in row.made_by if step.kind in TRAININGS]
+    epochs = sum(step.options["epochs"] for step in trained)
+    # Of the runs themselves, so that one that was begun by hand counts too.
+    hours = sum((read_results(step.marker).wall_time_s or 0) for step in trained) / 3600
+    unknown = ""
+    for given in (step for step in row.made_by if step.kind == "given"):
+        entry = entry_of_file(given.product)
+        if entry is None or entry.epochs is None or entry.hours is None:
+            unknown = " + its teacher's"
+        else:
+            epochs, hours = epochs + entry.epochs, hours + entry.hours
+    return [f"{epochs}{unknown}", f"{hours:.1f}{unknown}"]
 
 
 def measured_of(row: Row, ledger: Ledger) -> dict[str, Results]:
@@ -127,19 +139,3 @@ def _percent(values: Mapping[str, float] | None, branch: str) -> str:
 
 def _line(cells: Sequence[str]) -> str:
     return f"| {' | '.join(cells)} |"
-
-
-def put_into(path: Path, name: str, text: str) -> None:
-    """Replace what stands between the marks of `name` in a Markdown file; without marks they are added at its end."""
-    begin, end = f"<!-- {name}: written by reproduce.py -->", f"<!-- end of {name} -->"
-    content = read_text(path) if path.exists() else ""
-    block = f"{begin}\n{text}\n{end}"
-    if begin in content:
-        before, _, rest = content.partition(begin)
-        _, found, after = rest.partition(end)
-        if not found:
-            raise UserError(f"{path}: the mark '{end}' is missing")
-        content = before + block + after
-    else:
-        content = f"{content.rstrip()}\n\n{block}\n".lstrip()
-    replace_file(path, lambda file: file.write(content.encode()))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -12,13 +13,14 @@ from support.running import fails, run
 
 from helper.errors import UserError
 from helper.text import duration, percent
+from helper.zoo import entry_of
 from reporting.results import read_results
 from reproduction.config import budget_of, config_names, read_config
 from reproduction.costs import Sizes, passes
 from reproduction.ledger import Ledger
 from reproduction.runner import Runner
 from reproduction.steps import Place, Step, as_arguments, plan
-from reproduction.table import put_into
+from reproduction.table import training_cells
 
 SMALL = {
     "model": "resnet8",
@@ -120,6 +122,8 @@ def test_a_student_has_the_teacher_of_its_seed_where_there_is_one(config_file, t
         ({"rounds": {"a": {"teacher_of": "b"}}}, "teacher_of b is no round before it"),
         ({"rounds": {"a": {"teacher": {"epochs": None}}}}, "teacher needs 'epochs'"),
         ({"rounds": {"a": {"teacher": {"epochs": "many"}}}}, "should have a whole number as epochs"),
+        ({"one_branch": {"epochs": 1}, "training": {"use2BN": True}}, "one_branch .* needs interpolate"),
+        ({"one_branch": {"epochs": 1}, "interpolate": 0.5}, "needs .* use2BN or use3BN"),
         ({"checkpoint": "best"}, "checkpoint is 'best'; it should be 'TA' or 'ATA'"),
         ({"budgets": "15%"}, "budgets is '15%'"),
         ({"evaluation": {"limit_val_batches": [5]}}, "should have a whole number as limit_val_batches"),
@@ -153,6 +157,19 @@ def test_passes_are_counted_by_hand(config_file, tmp_path):
     judging = 100 * 2 + 100 * 21
     testing = 2 * 2 * 500 * 22
     assert passes(teacher, Sizes(train=1000, heldout=100, test=500)) == 2 * (training + judging) + testing
+
+
+def test_an_evaluation_counts_the_branches_that_it_attacks(config_file, tmp_path):
+    def counted(**evaluation) -> float:
+        path = config_file(
+            training={"attack_mode": "pgd", "use2BN": True},
+            evaluation={"steps": 10, "corruptions": "none"} | evaluation,
+        )
+        return passes(steps_of(path, tmp_path)[1], Sizes(train=1000, heldout=100, test=500))
+
+    # Clean, self-checks; FGSM; PGD.
+    assert counted() == 500 * (2 + 2 + 2 * 3 + 2 * 21)
+    assert counted(attack_branches="adversarial") == 500 * (2 + 2 + 3 + 21)
 
 
 def test_durations_in_words():
@@ -247,19 +264,13 @@ def test_children_run_on_as_many_threads_as_asked_for(tmp_path, own_signals):
     assert step.marker.read_text() == "1"
 
 
-def test_a_table_takes_the_place_of_the_one_before(tmp_path):
-    path = tmp_path / "results.md"
-    path.write_text("Before.\n")
-    put_into(path, "one", "first")
-    put_into(path, "two", "other")
-    put_into(path, "one", "second")
-    content = path.read_text()
-    assert content.startswith("Before.\n")
-    assert "first" not in content
-    assert content.index("second") < content.index("other")
+def test_epochs_and_hours_count_those_of_a_given_teacher(config_file, tmp_path, monkeypatch):
+    monkeypatch.setattr("reproduction.table.read_results", lambda path: SimpleNamespace(wall_time_s=1800))
+    zoo, own = "zoo:cifar10_resnet20_teacher_24", str(tmp_path / "own.pth")
 
+    def cells(teacher_file: str) -> list[str]:
+        path = config_file(model="resnet20", dataset="cifar10", rounds={"a": {"teacher_file": teacher_file}})
+        return training_cells(plan(read_config(path), Place(tmp_path, "data"), ["a"])[1][-1])
 
-def test_a_damaged_record_is_one_line(tmp_path):
-    (tmp_path / "steps.json").write_text("[1]")
-    with pytest.raises(UserError, match="not the record of a reproduction"):
-        Ledger(tmp_path / "steps.json")
+    assert cells(own) == ["3 + its teacher's", "1.0 + its teacher's"]
+    assert cells(zoo) == ["27", f"{1 + entry_of(zoo.removeprefix('zoo:')).hours:.1f}"]

@@ -115,6 +115,23 @@ def test_more_options_add_and_nothing_is_measured_twice(checkpoint, evaluated, t
     assert len(json.loads(copy.read_text())["cells"]) == len(content["cells"]) + 2
 
 
+def test_attacks_through_the_adversarial_branch_alone_add_to_what_is_known(checkpoint, evaluated, tmp_path):
+    options = f"--corruptions none --restarts 2 --no_figures --attack_branches adversarial --run_name {tmp_path.name}"
+    output = run(command(checkpoint, tmp_path, options))
+    found, whole = results(tmp_path), results(evaluated[0])["accuracy"]
+    assert found["accuracy"]["attacks"] == {name: {"1": whole["attacks"][name]["1"]} for name in ("fgsm", "pgd")}
+    assert found["accuracy"]["CA"] == whole["CA"]
+    assert found["single_branch"]["branch"] == 1
+    assert found["single_branch_rule"].endswith("of the attacked ones")
+    assert re.search(r"student.pth\s+0\s+\d+\.\d+\s+-\s+-$", output, re.MULTILINE)
+    known = measured(tmp_path)
+    run(command(checkpoint, tmp_path, options.replace("adversarial", "all")))
+    assert results(tmp_path)["accuracy"]["attacks"] == whole["attacks"]
+    assert measured(tmp_path).items() > known.items()
+    page = run(f"report.py {tmp_path}/validation/{tmp_path.name} --out {tmp_path}/report.html")
+    assert "report.html" in page
+
+
 def test_the_whole_table_gives_the_npa_and_errors_against_a_baseline(checkpoint, tmp_path):
     options = "--generate --attack_mode none --no_figures"
     run(command(checkpoint, tmp_path / "a", options))
