@@ -8,6 +8,7 @@ from attacks.autoattack import ENTRY as AUTOATTACK
 from formats.results import Results
 from helper.text import percent
 from helper.zoo import entry_of_file
+from reporting.comparability import attack_in_words
 from reporting.figure_style import short_count
 from reporting.pareto import SECONDS, Point
 from reporting.results import read_results
@@ -17,20 +18,6 @@ from reproduction.ledger import Ledger
 from reproduction.private import is_estimate, private_cost
 from reproduction.steps import Row, Step
 
-HEAD = (
-    "network",
-    "ReLUs",
-    "branch",
-    "CA",
-    "NPA",
-    "PGD-20",
-    AUTOATTACK.title,
-    "MB",
-    "rounds",
-    "epochs",
-    "hours",
-    "seed",
-)
 ROLES = {
     "teacher": "teacher",
     "student": "student",
@@ -41,11 +28,18 @@ ROLES = {
 
 def results_table(config: Config, rows: Sequence[Row], ledger: Ledger) -> str:
     """Every row whose training is finished; of a measurement that is missing the cell is empty."""
-    lines = [_line(HEAD), _line(["---"] * len(HEAD))]
-    for row in rows:
-        if all(ledger.is_done(step) for step in row.made_by):
-            lines += _row_lines(row, ledger)
-    return "\n".join(lines)
+    made = [row for row in rows if all(ledger.is_done(step) for step in row.made_by)]
+    head = ["network", "ReLUs", "branch", "CA", "NPA", _attack(made, ledger), AUTOATTACK.title]
+    head += ["MB", "rounds", "epochs", "hours", "seed"]
+    lines = [_line(head), _line(["---"] * len(head))]
+    return "\n".join([*lines, *(line for row in made for line in _row_lines(row, ledger))])
+
+
+def _attack(rows: Sequence[Row], ledger: Ledger) -> str:
+    """What AdvA is under, in words."""
+    measured = [found["evaluation"] for row in rows if "evaluation" in (found := measured_of(row, ledger))]
+    words = dict.fromkeys(attack_in_words(results.attack) for results in measured if results.attack)
+    return " or ".join(words) or "AdvA"
 
 
 def _row_lines(row: Row, ledger: Ledger) -> list[str]:

@@ -187,6 +187,7 @@ def test_a_reproduction_runs_once_and_its_table_says_what_was_measured(config_fi
     assert "all steps are done" in first
     table = (tmp_path / "results.md").read_text()
     assert "| teacher, short | 73,728 (100 %) | 0 |" in table
+    assert "| NPA | PGD at 8/255 | AutoAttack |" in table
     assert (tmp_path / "save/small/report.html").exists()
     assert "$ python" not in run(command(path, tmp_path))
     assert "left: 0 s" in run(command(path, tmp_path, "--dry_run"))
