@@ -64,7 +64,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         default=[],
         metavar="RUN",
         help="folders, or results.json, of the training runs that led to it, the checkpoint's own last: of a student "
-        "the teacher's, stage 1 and stage 2",
+        "the teacher's, which --teacher knows already, stage 1 and stage 2",
     )
     parser.add_argument("--teacher", type=network_name, metavar="NAME", help="its teacher's name in the zoo")
     parser.add_argument(
@@ -155,7 +155,7 @@ def make_entry(path: Path, given: Given) -> tuple[dict, memoryview]:
     trainings = [read_results(run) for run in given.training]
     if trainings:
         check_trainings(trainings, checkpoint)
-    teacher = given.teacher and entry_of(given.teacher).name
+    teacher = entry_of(given.teacher) if given.teacher else None
     trained = training_record(trainings, teacher)
     kept, total = relu_totals(model)
     entry = {
@@ -169,7 +169,7 @@ def make_entry(path: Path, given: Given) -> tuple[dict, memoryview]:
         "interpolation": weights.interpolation,
         **measured_accuracy(evaluations),
         "private": given.private and private_cost(given.private, digests),
-        "teacher": teacher,
+        "teacher": teacher and teacher.name,
         "commit": given.commit or git_commit(),
         "command": given.command or trained["command"],
         "epochs": trained["epochs"],

@@ -11,6 +11,7 @@ from typing import Any
 from formats.checkpoint import Checkpoint
 from formats.measured import FORMER_TITLES, AttackRecord
 from formats.results import Results
+from formats.zoo import ZooEntry
 from helper.errors import UserError
 from helper.run_folder import FREE_OPTIONS, differing_options
 from helper.zoo import PREFIX
@@ -19,6 +20,7 @@ from reporting.tables import METRICS
 
 STANDARD = FORMER_TITLES[AUTOATTACK]  # a metric of its own, beside AdvA, which is PGD's
 ZOO_METRICS = (*METRICS, STANDARD)
+OF_A_TEACHER = "train_teacher.py"
 # What a checkpoint holds beside its network when it is there to go on from.
 TRAINING_STATE = "progress"
 FOLDERS = re.compile(r"""(?<![\w.)])(~[a-z]*)?/[^\s'",;]*/""")
@@ -115,15 +117,19 @@ def check_trainings(trainings: Sequence[Results], checkpoint: Checkpoint) -> Non
         )
 
 
-def training_record(trainings: Sequence[Results], teacher: str | None) -> dict:
-    """Epochs, hours and command of all the runs that led to a network, its teacher's among them where it is named."""
+def training_record(trainings: Sequence[Results], teacher: ZooEntry | None) -> dict:
+    """Epochs, hours and command of all the runs that led to a network. Those of a `teacher` of the zoo count, where
+    its own run is not among `trainings`.
+    """
     if not trainings:
         return {"epochs": None, "hours": None, "command": None}
-    return {
-        "epochs": sum(results.epochs for results in trainings),
-        "hours": round(sum(results.wall_time_s or 0 for results in trainings) / 3600, 2),
-        "command": " && ".join(command_of(results, teacher) for results in trainings),
-    }
+    epochs = sum(results.epochs or 0 for results in trainings)
+    hours = sum(results.wall_time_s or 0 for results in trainings) / 3600
+    commands = [command_of(results, teacher.name if teacher else None) for results in trainings]
+    if teacher and teacher.command and all(results.script != OF_A_TEACHER for results in trainings):
+        epochs, hours = epochs + (teacher.epochs or 0), hours + (teacher.hours or 0)
+        commands.insert(0, teacher.command)
+    return {"epochs": epochs, "hours": round(hours, 2), "command": " && ".join(commands)}
 
 
 def command_of(results: Results, teacher: str | None = None) -> str:

@@ -124,6 +124,19 @@ def test_figures_of_several_evaluations_come_together(empty_zoo, student, tmp_pa
     assert "short run" in page
 
 
+def test_what_the_zoo_knows_of_a_teacher_counts_for_its_student(empty_zoo, student, tmp_path):
+    teacher = save_digits_network(tmp_path / "teacher.pth", args={"seed": 0})
+    of_teacher = training(tmp_path / "t.json", teacher, script="train_teacher.py", epochs=7, args={"seed": 0})
+    add_to_zoo(f"{teacher} --name teacher --training {of_teacher}")
+    own = training(tmp_path / "own.json", student)
+    add_to_zoo(f"{student} --name known --teacher teacher --training {own}")
+    add_to_zoo(f"{student} --name given --teacher teacher --training {of_teacher} {own}")
+    known, given = entry_of("known"), entry_of("given")
+    assert (known.epochs, known.hours) == (given.epochs, given.hours) == (11, 1.0)
+    assert known.command == given.command
+    assert known.command.startswith(entry_of("teacher").command)
+
+
 def test_what_nobody_measured_is_null(empty_zoo, tmp_path):
     add_to_zoo(f"{save_digits_network(tmp_path / 'x.pth')} --name x --commit c")
     entry = entry_of("x")
