@@ -275,3 +275,9 @@ def test_epochs_and_hours_count_those_of_a_given_teacher(config_file, tmp_path, 
 
     assert cells(own) == ["3 + its teacher's", "1.0 + its teacher's"]
     assert cells(zoo) == ["27", f"{1 + entry_of(zoo.removeprefix('zoo:')).hours:.1f}"]
+
+
+def test_a_damaged_record_is_one_line(tmp_path):
+    (tmp_path / "steps.json").write_text("[1]")
+    with pytest.raises(UserError, match="not the record of a reproduction"):
+        Ledger(tmp_path / "steps.json")
