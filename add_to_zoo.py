@@ -6,7 +6,9 @@
         --teacher TEACHER --training save/models/RUN save/student_model/stage1/RUN save/student_model/stage2/RUN
 
 Takes the weights alone, and of paths no more than the file's name. Every figure comes from the files that are named,
-which must be of these very weights; what was not measured is null. Then zoo:NAME loads it.
+which must be of these very weights; what was not measured is null. Then zoo:NAME loads it. Measure more of it later:
+
+    python add_to_zoo.py zoo:NAME --name NAME --replace --evaluation save/validation/RUN
 """
 
 from __future__ import annotations
@@ -34,6 +36,7 @@ from reporting.results import read_results
 from reporting.zoo_entry import (
     check_evaluation,
     check_trainings,
+    completed,
     kind_of_weights,
     measured_accuracy,
     training_record,
@@ -78,7 +81,12 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--note", type=public_text, metavar="TEXT", help="what a reader should know, such as 'short run: 8 epochs'"
     )
-    parser.add_argument("--replace", action="store_true", help="in the place of the network that has this name")
+    parser.add_argument(
+        "--replace",
+        action="store_true",
+        help="in the place of the network that has this name; where that has the same weights, what was known of it "
+        "and is not given anew stays",
+    )
     return parser.parse_args(argv)
 
 
@@ -170,7 +178,7 @@ def make_entry(path: Path, given: Given) -> tuple[dict, memoryview]:
         **measured_accuracy(evaluations),
         "private": given.private and private_cost(given.private, digests),
         "teacher": teacher and teacher.name,
-        "commit": given.commit or git_commit(),
+        "commit": given.commit,
         "command": given.command or trained["command"],
         "epochs": trained["epochs"],
         "hours": trained["hours"] if given.hours is None else given.hours,
@@ -189,12 +197,17 @@ def main(args: argparse.Namespace) -> None:
     found, content = make_entry(
         args.checkpoint, Given(**{field.name: getattr(args, field.name) for field in fields(Given)})
     )
+    digest = hashlib.sha256(content).hexdigest()
+    former = next((entry for entry in entries if entry.name == args.name and entry.sha256 == digest), None)
+    if former:
+        found = completed(found, former)
+    found["commit"] = found["commit"] or git_commit()
     file = zoo_folder() / f"{args.name}.pth"
     check_sizes(len(content), file)
 
     # The file before the index, which speaks of it.
     replace_file(file, lambda opened: opened.write(content))
-    entry = ZooEntry(name=args.name, file=file.name, sha256=file_digest(file), **found)
+    entry = ZooEntry(name=args.name, file=file.name, sha256=digest, **found)
     if args.name in taken:
         entries[taken.index(args.name)] = entry
     else:

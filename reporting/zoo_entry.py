@@ -104,6 +104,25 @@ def measured_accuracy(evaluations: Sequence[Results]) -> dict:
     return found | {"warnings": list(dict.fromkeys(found["warnings"]))}
 
 
+def completed(found: dict, former: ZooEntry) -> dict:
+    """The fields `found` of an entry; what they leave open is as `former`, an entry of the same weights, says it."""
+    known = former.model_dump(exclude={"name", "file", "sha256"})
+    entry = {name: known.get(name) if value is None else value for name, value in found.items()}
+    kept = [metric for metric in known["images"] if metric not in found["images"]]
+    for measured in ("images", "attacks"):
+        entry[measured] = {metric: known[measured][metric] for metric in kept if metric in known[measured]}
+        entry[measured] |= found[measured]
+    entry["accuracy"] = {
+        branch: {
+            metric: (known if metric in kept else found)["accuracy"].get(branch, {}).get(metric)
+            for metric in ZOO_METRICS
+        }
+        for branch in sorted({*known["accuracy"], *found["accuracy"]})
+    }
+    entry["warnings"] = list(dict.fromkeys([*(known["warnings"] if kept else ()), *found["warnings"]]))
+    return entry
+
+
 def check_trainings(trainings: Sequence[Results], checkpoint: Checkpoint) -> None:
     """Raise UserError where the last of the training runs is not the one that wrote the checkpoint."""
     for results in trainings:

@@ -236,6 +236,29 @@ def test_what_was_measured_of_the_file_in_the_zoo_is_of_these_weights_too(empty_
     assert entry_of("a").private.protocol == "semi2k"
 
 
+def test_what_was_known_of_the_same_weights_stays(empty_zoo, student, tmp_path):
+    """Measured on more images, and more of it, without the runs that trained it."""
+    few = evaluation(tmp_path / "few.json", student, images=10)
+    add_to_zoo(
+        f"{student} --name a --evaluation {few} --training {training(tmp_path / 'stage2.json', student)} "
+        "--commit abc --note first --hours 2"
+    )
+    before = entry_of("a").as_json()
+    strong = {"images": 512, "CA": {"0": 70.0, "1": 61.0}, "attacks": {"autoattack": {"1": 30.0}}}
+    more = evaluation(tmp_path / "more.json", zoo_file("a"), accuracy=strong)
+    add_to_zoo(f"zoo:a --name a --replace --evaluation {more} --note second")
+    after = entry_of("a").as_json()
+    assert after["accuracy"] == {
+        "0": {"CA": 70.0, "NPA": None, "AdvA": 1.0, "AutoAttack": None},
+        "1": {"CA": 61.0, "NPA": None, "AdvA": 35.0, "AutoAttack": 30.0},
+    }
+    assert after["images"] == {"CA": 512, "AdvA": 10, "AutoAttack": 512}
+    assert set(after["attacks"]) == {"AdvA", "AutoAttack"}
+    changed = {name for name in before if before[name] != after[name]}
+    assert changed == {"accuracy", "images", "attacks", "note"}
+    assert (after["note"], after["commit"], after["epochs"], after["hours"]) == ("second", "abc", 4, 2.0)
+
+
 @pytest.mark.parametrize("limit", ["LARGEST_FILE", "LARGEST_ZOO"])
 def test_a_network_that_is_too_large_is_refused(limit, empty_zoo, student, monkeypatch):
     add_to_zoo(f"{student} --name a")
