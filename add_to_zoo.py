@@ -151,12 +151,13 @@ class Given:
 
 
 def make_entry(path: Path, given: Given) -> tuple[dict, memoryview]:
-    """(fields of the entry but its file's name and digest, content of the file) of the checkpoint at `path`"""
+    """(fields of the entry but its name and its file's, content of the file) of the checkpoint at `path`"""
     model, checkpoint = load_model(path)
     weights = weights_alone(checkpoint, path)
     content = packed(weights)
     # What was measured of the file, or of the one that the zoo made of it before.
-    digests = {file_digest(path), hashlib.sha256(content).hexdigest()}
+    digest = hashlib.sha256(content).hexdigest()
+    digests = {file_digest(path), digest}
     evaluations = [read_results(run) for run in given.evaluation]
     for run, results in zip(given.evaluation, evaluations, strict=True):
         check_evaluation(results, run, digests)
@@ -167,6 +168,7 @@ def make_entry(path: Path, given: Given) -> tuple[dict, memoryview]:
     trained = training_record(trainings, teacher)
     kept, total = relu_totals(model)
     entry = {
+        "sha256": digest,
         "model": checkpoint.model.name,
         "dataset": checkpoint.dataset,
         "stage": checkpoint.stage,
@@ -197,17 +199,16 @@ def main(args: argparse.Namespace) -> None:
     found, content = make_entry(
         args.checkpoint, Given(**{field.name: getattr(args, field.name) for field in fields(Given)})
     )
-    digest = hashlib.sha256(content).hexdigest()
-    former = next((entry for entry in entries if entry.name == args.name and entry.sha256 == digest), None)
-    if former:
-        found = completed(found, former)
+    for former in entries:
+        if (former.name, former.sha256) == (args.name, found["sha256"]):
+            found = completed(found, former)
     found["commit"] = found["commit"] or git_commit()
     file = zoo_folder() / f"{args.name}.pth"
     check_sizes(len(content), file)
 
     # The file before the index, which speaks of it.
     replace_file(file, lambda opened: opened.write(content))
-    entry = ZooEntry(name=args.name, file=file.name, sha256=digest, **found)
+    entry = ZooEntry(name=args.name, file=file.name, **found)
     if args.name in taken:
         entries[taken.index(args.name)] = entry
     else:

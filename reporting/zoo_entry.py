@@ -106,12 +106,11 @@ def measured_accuracy(evaluations: Sequence[Results]) -> dict:
 
 def completed(found: dict, former: ZooEntry) -> dict:
     """The fields `found` of an entry; what they leave open is as `former`, an entry of the same weights, says it."""
-    known = former.model_dump(exclude={"name", "file", "sha256"})
-    entry = {name: known.get(name) if value is None else value for name, value in found.items()}
+    known = former.model_dump()
+    entry = {name: known[name] if value is None else value for name, value in found.items()}
     kept = [metric for metric in known["images"] if metric not in found["images"]]
     for measured in ("images", "attacks"):
-        entry[measured] = {metric: known[measured][metric] for metric in kept if metric in known[measured]}
-        entry[measured] |= found[measured]
+        entry[measured] = {metric: of for metric, of in known[measured].items() if metric in kept} | found[measured]
     entry["accuracy"] = {
         branch: {
             metric: (known if metric in kept else found)["accuracy"].get(branch, {}).get(metric)
